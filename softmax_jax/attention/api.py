@@ -1,0 +1,145 @@
+"""`dot_product_attention` with any normalizer: validate, choose, compute."""
+
+import functools
+import logging
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, Shaped
+
+from softmax_jax.attention.arrange import arrange, check_operands
+from softmax_jax.attention.chunked import chunked
+from softmax_jax.attention.operands import Operands
+from softmax_jax.attention.reference import reference
+from softmax_jax.catalogue import parse
+from softmax_jax.errors import UserError
+from softmax_jax.normalizers.base import Normalizer
+
+log = logging.getLogger(__name__)
+
+IMPLEMENTATIONS = ("reference", "chunked")
+# Scores of one head above which `chunked` is the default.
+LARGE = 1 << 20
+
+
+def dot_product_attention(
+    query: Float[Array, "*b t h d"],
+    key: Float[Array, "*b s k d"],
+    value: Float[Array, "*b s k v"],
+    bias: Shaped[ArrayLike, "..."] | None = None,
+    mask: Shaped[ArrayLike, "..."] | None = None,
+    *,
+    normalizer: str | Normalizer = "softmax",
+    scale: ArrayLike | None = None,
+    is_causal: bool = False,
+    query_seq_lengths: Int[ArrayLike, "#b"] | None = None,
+    key_value_seq_lengths: Int[ArrayLike, "#b"] | None = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    segment_ids: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+    query_offset: ArrayLike | None = None,
+    logits_soft_cap: float | None = None,
+    implementation: str | Sequence[str] | None = None,
+    return_weights: bool = False,
+) -> Array | tuple[Array, Array]:
+    """o = N(c(n) * (softcap(scale * q.k) + bias)) v for any normalizer N.
+
+    The names and layout of `jax.nn.dot_product_attention`, plus what it lacks.
+
+    Args:
+      query: [B, T, H, D] or [T, H, D]. H is a multiple of the key heads K.
+      key: [B, S, K, D]; never repeated for grouped heads.
+      value: [B, S, K, V]; V may differ from D.
+      bias: added to the scaled and capped scores, [B, H, T, S] or [T, S] with axes of
+        size 1 where it does not vary. -inf masks, and is not counted in n.
+      mask: booleans of the same shape, True where a query may see a key.
+      normalizer: a spec string ("entmax(alpha=1.25)") or a `Normalizer`, whose
+        parameters broadcast against [B, T, H].
+      scale: multiplies q.k; the default is 1 / sqrt(D).
+      is_causal: a query sees no key after its own position.
+      query_seq_lengths, key_value_seq_lengths: [B], what lies beyond is padding.
+      local_window_size: (left, right), or one number for both: how far a query sees.
+      segment_ids: [B, T], or a pair for queries and keys; a query sees its own segment.
+      query_offset: the position of the first query among the keys, an int or [B]. The
+        default puts the last query at the last key (of each example, where lengths are
+        given). `jax.nn` puts the first query at the first key; pass 0 for that.
+      logits_soft_cap: c in c * tanh(scale * q.k / c).
+      implementation: "reference" or "chunked"; a sequence takes the first that can
+        serve, None chooses by size. The choice is logged at level DEBUG.
+      return_weights: also returns the weights [B, H, T, S]; the reference alone can.
+
+    Returns:
+      [B, T, H, V] in the dtype of `query`. A query that sees nothing gets zeros. What
+      stands in keys and values that nothing sees cannot reach output or gradients.
+
+    Raises:
+      NotImplementedError: the implementation asked for cannot do what was asked.
+      UserError: an argument does not fit; the sentence names it.
+    """
+    normalizer = parse(normalizer)
+    batched = query.ndim == 4
+    if not batched:
+        query, key, value = (jnp.asarray(x)[None] for x in (query, key, value))
+    check_operands(query, key, value)
+    operands, offset = arrange(
+        query,
+        key,
+        value,
+        bias,
+        mask,
+        normalizer,
+        is_causal=is_causal,
+        query_seq_lengths=query_seq_lengths,
+        key_value_seq_lengths=key_value_seq_lengths,
+        local_window_size=local_window_size,
+        segment_ids=segment_ids,
+        query_offset=query_offset,
+    )
+    large = query.shape[1] * key.shape[1] >= LARGE
+    chosen = _choose(implementation, return_weights=return_weights, large=large)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    output, weights = _attend(
+        operands, scale, logits_soft_cap, implementation=chosen, offset=offset
+    )
+    output = jnp.moveaxis(output.reshape(query.shape[0], -1, *output.shape[3:]), 1, 2)
+    if not batched:
+        output = output[0]
+    if not return_weights:
+        return output
+    weights = weights.reshape(query.shape[0], -1, *weights.shape[3:])
+    return output, weights if batched else weights[0]
+
+
+@functools.partial(jax.jit, static_argnames=("implementation", "offset"))
+def _attend(operands: Operands, scale, soft_cap, *, implementation, offset):
+    """Outputs [B, K, G, T, V], and weights [B, K, G, T, S] or None."""
+    if implementation == "chunked":
+        return chunked(operands, offset=offset, scale=scale, soft_cap=soft_cap), None
+    return reference(operands, scale=scale, soft_cap=soft_cap)
+
+
+def _choose(
+    wanted: str | Sequence[str] | None, *, return_weights: bool, large: bool
+) -> str:
+    """The first implementation that can serve; only None and sequences fall back."""
+    if wanted is None:
+        wanted = ("chunked", "reference") if large else ("reference",)
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    for name in names:
+        if name not in IMPLEMENTATIONS:
+            raise UserError(
+                f"implementation must be among {', '.join(IMPLEMENTATIONS)}, "
+                f"got {name!r}"
+            )
+    reasons = []
+    for name in names:
+        if name == "chunked" and return_weights:
+            reasons.append(
+                "chunked never holds the weights that return_weights asks for"
+            )
+            continue
+        log.debug("implementation %s; passed over: %s", name, reasons or "none")
+        return name
+    raise NotImplementedError("; ".join(reasons) or "no implementation was named")

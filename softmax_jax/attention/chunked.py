@@ -1,0 +1,69 @@
+"""The reference over blocks of queries: O(T) memory in plain jnp.
+
+Each block meets its whole key rows, so any normalizer works unchanged, and nothing but
+the operands is kept for the backward pass (`jax.checkpoint`). There is no derivative of
+our own: forward mode and higher orders come for free. Examples and heads follow one
+another, which keeps a block of scores in cache on a CPU.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from softmax_jax.attention.masks import key_range
+from softmax_jax.attention.operands import Operands, over_leading_axis, sequential
+from softmax_jax.attention.reference import attend
+
+BLOCK = 256
+# Each band is traced on its own, with its own static key range.
+MAX_BANDS = 16
+
+
+def chunked(operands: Operands, *, offset: int | None, scale, soft_cap) -> Array:
+    """Outputs [B, K, G, T, V]; `offset` is the static query offset, if there is one.
+
+    With a static offset the keys that causality or a window rules out for a band of
+    queries are never computed.
+    """
+
+    @jax.checkpoint
+    def block(head: Operands) -> Array:
+        return attend(head, scale=scale, soft_cap=soft_cap)[0]
+
+    def head(operands: Operands) -> Array:
+        bands = [block_rows(block, band) for band in split_bands(operands, offset)]
+        return jnp.concatenate(bands, axis=1)
+
+    example = functools.partial(over_leading_axis, sequential, head)
+    return over_leading_axis(sequential, example, operands)
+
+
+def split_bands(head: Operands, offset: int | None) -> list[Operands]:
+    """One key head cut into bands of queries, each with the keys it can see."""
+    queries, keys = head.query.shape[1], head.key.shape[0]
+    causal, window = head.mask.causal, head.mask.window
+    if offset is None or not (causal or window):
+        return [head]
+    blocks_per_band = -(-queries // (BLOCK * MAX_BANDS))
+    height = BLOCK * blocks_per_band
+    bands = [range(i, min(i + height, queries)) for i in range(0, queries, height)]
+    see = functools.partial(key_range, offset=offset, causal=causal, window=window)
+    return [head.slice(rows, see(rows, keys)) for rows in bands]
+
+
+def block_rows(block, band: Operands) -> Array:
+    """`block` over equal blocks of the band's queries, then over what remains."""
+    queries, keys = band.query.shape[1], range(band.key.shape[0])
+    full = queries // BLOCK
+    outputs = []
+    if full:
+        whole = band.slice(range(full * BLOCK), keys).split_rows(full)
+        parts = over_leading_axis(sequential, block, whole)  # [full, G, BLOCK, V]
+        outputs.append(
+            jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], full * BLOCK, -1)
+        )
+    if queries % BLOCK:
+        outputs.append(block(band.slice(range(full * BLOCK, queries), keys)))
+    return jnp.concatenate(outputs, axis=1)

@@ -1,0 +1,90 @@
+"""The operands of one attention call in the one layout that every path works in."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from softmax_jax.attention.masks import Mask
+from softmax_jax.normalizers.base import Normalizer
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operands:
+    """Query heads grouped under the key head they share, as [B, K, G, ...].
+
+    Leading axes B and K are stripped by one path or another. An operand has size 1
+    along every axis that it does not depend on.
+    """
+
+    query: Array  # [B, K, G, T, D]
+    key: Array  # [B, K, S, D]
+    value: Array  # [B, K, S, V]
+    bias: Array | None  # [B, K, G, T, S]
+    mask: Mask  # leaves [B, K, G, T, S]
+    normalizer: Normalizer  # leaves [B, K, G, T, 1]
+
+    def slice(self, rows: range, keys: range) -> "Operands":
+        """The queries `rows` with the keys `keys`."""
+
+        def take(array: Array, wanted: range, axis: int) -> Array:
+            if array.shape[axis] == 1:
+                return array
+            return jax.lax.slice_in_dim(array, wanted.start, wanted.stop, axis=axis)
+
+        def take_rows(tree):
+            return jax.tree.map(lambda x: take(x, rows, x.ndim - 2), tree)
+
+        def take_pairs(tree):
+            return jax.tree.map(lambda x: take(x, keys, x.ndim - 1), take_rows(tree))
+
+        return Operands(
+            query=take_rows(self.query),
+            key=take(self.key, keys, self.key.ndim - 2),
+            value=take(self.value, keys, self.value.ndim - 2),
+            bias=take_pairs(self.bias),
+            mask=take_pairs(self.mask),
+            normalizer=take_rows(self.normalizer),
+        )
+
+    def split_rows(self, blocks: int) -> "Operands":
+        """A new leading axis over equal blocks of queries."""
+
+        def split(array: Array) -> Array:
+            *lead, t, last = array.shape
+            if t == 1:
+                return array[None]
+            parts = array.reshape(*lead, blocks, t // blocks, last)
+            return jnp.moveaxis(parts, -3, 0)
+
+        whole = dataclasses.replace(self, key=self.key[None], value=self.value[None])
+        per_row = ("query", "bias", "mask", "normalizer")
+        return dataclasses.replace(
+            whole,
+            **{name: jax.tree.map(split, getattr(self, name)) for name in per_row},
+        )
+
+
+def over_leading_axis(mapper: Callable, f: Callable, operands: Operands) -> Array:
+    """f of every slice of the leading axis; axes of size 1 are shared, not repeated.
+
+    `mapper` is `jax.vmap` (all at once) or `sequential` (one after another).
+    """
+    leaves, tree = jax.tree.flatten(operands)
+    size = max(leaf.shape[0] for leaf in leaves)
+    own = [leaf for leaf in leaves if leaf.shape[0] == size]
+
+    def body(slices):
+        slices = iter(slices)
+        parts = [next(slices) if x.shape[0] == size else x[0] for x in leaves]
+        return f(tree.unflatten(parts))
+
+    return mapper(body)(own)
+
+
+def sequential(body: Callable) -> Callable:
+    """`jax.vmap` in meaning, one slice after another in memory."""
+    return lambda slices: jax.lax.map(body, slices)

@@ -1,0 +1,42 @@
+"""Softmax with a temperature: the member every other one is compared with."""
+
+from jax import Array
+from jax.typing import ArrayLike
+
+from softmax_jax.normalizers.base import Axis, Ratio
+from softmax_jax.normalizers.parameters import INFINITY, parameter
+
+
+class Softmax(Ratio):
+    """p_j = e^(z_j / T) / sum_i e^(z_i / T)."""
+
+    formula = "e^(z/T) / Σ e^(z/T)"
+    paper = "Boltzmann 1868; Bridle 1990"
+    tags = frozenset(
+        {"simplex", "shift_invariant", "order_preserving", "symmetric_jacobian"}
+    )
+
+    temperature: ArrayLike = parameter(1.0, bounds=(0.0, INFINITY), learned=False)
+
+    def log_weight(self, z: Array) -> Array:
+        return z / self.temperature
+
+
+def softmax(
+    x: ArrayLike,
+    *,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    temperature: ArrayLike = 1.0,
+) -> Array:
+    """p_j = e^(z_j / T) / sum_i e^(z_i / T).
+
+    `jax.nn.softmax` with a temperature T > 0 that broadcasts against x with size 1
+    along `axis`. Masked entries (`where` False, or a score of -inf) get exactly 0 and
+    no gradient; a row with none left is all zeros.
+
+    >>> import softmax_jax as sj
+    >>> sj.softmax([1.0, 2.0, 3.0], temperature=0.5).round(3).tolist()
+    [0.01600000075995922, 0.11699999868869781, 0.8669999837875366]
+    """
+    return Softmax(temperature=temperature)(x, axis=axis, where=where)
