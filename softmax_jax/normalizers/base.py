@@ -8,7 +8,7 @@ are written here, once.
 import abc
 import dataclasses
 import functools
-from typing import ClassVar, Self, dataclass_transform
+from typing import ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ class Normalizer(abc.ABC):
         """What the scores are multiplied by, given the visible count n; None is 1."""
         return None
 
-    def rows(self, n: Statistic, z: Rows, visible: Visible) -> Self:
+    def rows(self, n: Statistic, z: Rows, visible: Visible) -> "Normalizer":
         """This normalizer with the parameters that depend on the row filled in."""
         return self
 
@@ -146,14 +146,15 @@ class Elementwise(Normalizer):
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
     """Where scores of this dtype are computed: float32, or wider if they are."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnames="axis")
 def _normalize(normalizer: Normalizer, x: Array, where, *, axis: Axis) -> Array:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise UserError(f"x must be real, got {x.dtype}")
-    out_dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float_
+    is_float = jnp.issubdtype(x.dtype, jnp.floating)
+    out_dtype = x.dtype if is_float else jnp.result_type(float)
     axes = _axes(axis, x.ndim)
     z = x.astype(compute_dtype(out_dtype))
     visible = z != -jnp.inf

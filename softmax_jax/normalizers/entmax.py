@@ -60,8 +60,9 @@ def entmax(
     gradient to alpha; `alpha` broadcasts against x with size 1 along `axis`. alpha = 2
     is sparsemax; at alpha = 1 call `softmax`. Masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> [round(float(p), 3) for p in sj.entmax([1.5, 1.0, 0.0], alpha=1.25)]
+    >>> [round(float(p), 3) for p in sj.entmax(jnp.array([1.5, 1.0, 0.0]), alpha=1.25)]
     [0.544, 0.34, 0.116]
     """
     return Entmax(alpha=alpha)(x, axis=axis, where=where)
@@ -73,8 +74,9 @@ def entmax15(x: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -
     The same map as `entmax(x, alpha=1.5)` in squares instead of powers: faster, and
     without a gradient to alpha. Masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> [round(float(p), 3) for p in sj.entmax15([1.5, 1.0, 0.0])]
+    >>> [round(float(p), 3) for p in sj.entmax15(jnp.array([1.5, 1.0, 0.0]))]
     [0.585, 0.332, 0.083]
     """
     return Entmax15()(x, axis=axis, where=where)

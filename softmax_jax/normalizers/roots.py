@@ -1,6 +1,6 @@
 """The threshold tau of a row, sum_j psi(z_j - tau) = 1, and its derivative."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from softmax_jax.normalizers.rows import Rows, Statistic, Visible
 MAX_STEPS = 100
 
 
+@runtime_checkable
 class Link(Protocol):
     """psi and its inverse: what a threshold normalizer is made of."""
 

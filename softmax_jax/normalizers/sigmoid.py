@@ -43,8 +43,9 @@ def sigmoid(
     count of each row, so padding changes nothing; `bias` is added to it and broadcasts
     against x with size 1 along `axis`. Masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> [round(float(p), 3) for p in sj.sigmoid([2.0, 0.0, -2.0])]
+    >>> [round(float(p), 3) for p in sj.sigmoid(jnp.array([2.0, 0.0, -2.0]))]
     [0.711, 0.25, 0.043]
     """
     return Sigmoid(bias=bias)(x, axis=axis, where=where)

@@ -28,8 +28,9 @@ def sigsoftmax(
     and to softmax(2 z) for c -> -inf. The shift for stability is taken after the
     sigmoid, never before it. Masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> [round(float(p), 3) for p in sj.sigsoftmax([-1.0, 0.0, 1.0])]
+    >>> [round(float(p), 3) for p in sj.sigsoftmax(jnp.array([-1.0, 0.0, 1.0]))]
     [0.04, 0.193, 0.767]
     """
     return Sigsoftmax()(x, axis=axis, where=where)

@@ -35,8 +35,10 @@ def softmax(
     along `axis`. Masked entries (`where` False, or a score of -inf) get exactly 0 and
     no gradient; a row with none left is all zeros.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> sj.softmax([1.0, 2.0, 3.0], temperature=0.5).round(3).tolist()
-    [0.01600000075995922, 0.11699999868869781, 0.8669999837875366]
+    >>> p = sj.softmax(jnp.array([1.0, 2.0, 3.0]), temperature=0.5)
+    >>> [round(float(w), 3) for w in p]
+    [0.016, 0.117, 0.867]
     """
     return Softmax(temperature=temperature)(x, axis=axis, where=where)

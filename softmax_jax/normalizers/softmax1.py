@@ -41,8 +41,9 @@ def softmax1(
     any height of the scores, since the sink takes part in the maximum. `sink`
     broadcasts against x with size 1 along `axis`; masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> [round(float(p), 3) for p in sj.softmax1([5.0, 4.0, -3.0])]
+    >>> [round(float(p), 3) for p in sj.softmax1(jnp.array([5.0, 4.0, -3.0]))]
     [0.728, 0.268, 0.0]
     """
     return Softmax1(sink=sink)(x, axis=axis, where=where)

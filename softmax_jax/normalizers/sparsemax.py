@@ -38,8 +38,9 @@ def sparsemax(
     exactly up to rounding: on a piecewise linear sum Newton's method ends. The Jacobian
     is diag(s) - s s^T / |s| with s the indicator of the support. Masks as in `softmax`.
 
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
-    >>> sj.sparsemax([1.5, 1.0, 0.0]).tolist()
+    >>> sj.sparsemax(jnp.array([1.5, 1.0, 0.0])).tolist()
     [0.75, 0.25, 0.0]
     """
     return Sparsemax()(x, axis=axis, where=where)
