@@ -56,7 +56,9 @@ def test_a_wrong_spec_gets_one_sentence(spec, sentence):
 
 
 def test_what_is_neither_gets_one_sentence():
-    with pytest.raises((sj.UserError, jaxtyping.TypeCheckError), match="normalizer|spec"):
+    with pytest.raises(
+        (sj.UserError, jaxtyping.TypeCheckError), match="normalizer|spec"
+    ):
         sj.parse(3)
 
 

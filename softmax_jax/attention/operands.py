@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,7 @@ class Operands:
         )
 
 
-def over_leading_axis(mapper: Callable, f: Callable, operands: Operands) -> Array:
+def over_leading_axis(mapper: Callable, f: Callable, operands: Operands) -> Any:
     """f of every slice of the leading axis; axes of size 1 are shared, not repeated.
 
     `mapper` is `jax.vmap` (all at once) or `sequential` (one after another).

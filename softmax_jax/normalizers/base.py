@@ -8,7 +8,7 @@ are written here, once.
 import abc
 import dataclasses
 import functools
-from typing import ClassVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ class Normalizer(abc.ABC):
     callable with the manners of `jax.nn.softmax`.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     formula: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     tags: ClassVar[frozenset[str]] = frozenset()

@@ -63,7 +63,7 @@ def entmax(
     >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
     >>> [round(float(p), 3) for p in sj.entmax(jnp.array([1.5, 1.0, 0.0]), alpha=1.25)]
-    [0.544, 0.34, 0.116]
+    [0.605, 0.329, 0.066]
     """
     return Entmax(alpha=alpha)(x, axis=axis, where=where)
 
@@ -77,6 +77,6 @@ def entmax15(x: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -
     >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
     >>> [round(float(p), 3) for p in sj.entmax15(jnp.array([1.5, 1.0, 0.0]))]
-    [0.585, 0.332, 0.083]
+    [0.671, 0.324, 0.005]
     """
     return Entmax15()(x, axis=axis, where=where)

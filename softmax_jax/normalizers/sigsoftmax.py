@@ -31,6 +31,6 @@ def sigsoftmax(
     >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
     >>> [round(float(p), 3) for p in sj.sigsoftmax(jnp.array([-1.0, 0.0, 1.0]))]
-    [0.04, 0.193, 0.767]
+    [0.038, 0.193, 0.768]
     """
     return Sigsoftmax()(x, axis=axis, where=where)

@@ -44,6 +44,6 @@ def softmax1(
     >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
     >>> [round(float(p), 3) for p in sj.softmax1(jnp.array([5.0, 4.0, -3.0]))]
-    [0.728, 0.268, 0.0]
+    [0.727, 0.268, 0.0]
     """
     return Softmax1(sink=sink)(x, axis=axis, where=where)

@@ -27,12 +27,18 @@ def test_sparsemax_by_hand():
 def test_entmax15_of_two_scores_by_hand():
     # With m the mean of z - tau: ((m + 1/2)/2)^2 + ((m - 1/2)/2)^2 = 1.
     m = math.sqrt(2 - 0.25)
-    close(sj.entmax15(jnp.asarray([1.0, 0.0])), [((m + 0.5) / 2) ** 2, ((m - 0.5) / 2) ** 2])
+    close(
+        sj.entmax15(jnp.asarray([1.0, 0.0])),
+        [((m + 0.5) / 2) ** 2, ((m - 0.5) / 2) ** 2],
+    )
 
 
 def test_softmax1_by_hand():
     e = math.exp
-    close(sj.softmax1(jnp.asarray([1.0, 2.0])), [e(1) / (1 + e(1) + e(2)), e(2) / (1 + e(1) + e(2))])
+    close(
+        sj.softmax1(jnp.asarray([1.0, 2.0])),
+        [e(1) / (1 + e(1) + e(2)), e(2) / (1 + e(1) + e(2))],
+    )
     # No overflow of the constant at very negative rows, no loss at very positive ones.
     close(sj.softmax1(jnp.asarray([-1000.0, -1000.0])), [0.0, 0.0])
     close(sj.softmax1(jnp.asarray([1000.0, 1000.0])), [0.5, 0.5])

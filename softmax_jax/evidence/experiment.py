@@ -1,0 +1,132 @@
+"""An experiment: studies with arms, run seed by seed, and the claims they are for."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softmax_jax.errors import UserError
+from softmax_jax.evidence import discovery, language_model, lookup, results
+from softmax_jax.evidence.claims import Claim
+from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.training.config import from_mapping, to_mapping
+from softmax_jax.training.run_folder import environment
+
+# A study is a kind of configuration and a function that runs one arm with one seed.
+STUDIES: dict[str, tuple[type, Callable[[Any, int, Path, str], Outcome]]] = {
+    "lookup": (lookup.LookupConfig, lookup.run),
+    "language_model": (language_model.LanguageModelConfig, language_model.run),
+    "discovery": (discovery.DiscoveryConfig, discovery.run),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is run in `folder`, for which claims, written in which file.
+
+    `studies` maps a study to `{"base": settings, "arms": {name: differences}}` and
+    perhaps `"most_seeds"`: an arm is its base with the differences put in.
+    """
+
+    name: str
+    size: str
+    studies: Mapping[str, Mapping[str, Any]]
+    claims: tuple[Claim, ...]
+    claims_file: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of one study with its resolved configuration."""
+
+    study: str
+    name: str
+    config: Any
+    most_seeds: int | None
+
+
+def arms(experiment: Experiment) -> list[Arm]:
+    """Every arm of an experiment, its configuration checked, in the order to run.
+
+    An arm that takes its parameters from another one comes after those that train.
+    """
+    found = []
+    for study, (kind, _) in STUDIES.items():
+        settings = experiment.studies.get(study, {"base": {}, "arms": {}})
+        ours = []
+        for name, differences in settings["arms"].items():
+            mapping = merged(settings["base"], differences)
+            try:
+                config = from_mapping(kind, mapping)
+            except UserError as error:
+                raise UserError(f"{study}.arms.{name}: {error}") from None
+            ours.append(Arm(study, name, config, settings.get("most_seeds")))
+        found += sorted(ours, key=_takes_parameters)
+    return found
+
+
+def _takes_parameters(arm: Arm) -> bool:
+    return getattr(arm.config, "parameters_from", None) is not None
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the entries of `over` put in, group by group."""
+    whole = dict(base)
+    for key, value in over.items():
+        is_group = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
+        whole[key] = merged(whole[key], value) if is_group else value
+    return whole
+
+
+def run(experiment: Experiment, seeds: int) -> list[results.Result]:
+    """Runs what is not finished yet; every finished arm and seed is on disk at once.
+
+    Seeds 0, 1, ... are shared by all arms of a study: the same data and, where the
+    shapes agree, the same initial parameters, so differences between arms are paired.
+    """
+    if seeds < 1:
+        raise UserError(f"seeds must be at least 1, got {seeds}")
+    planned = arms(experiment)
+    return [
+        _one(experiment, arm, seed)
+        for arm in planned
+        for seed in range(min(seeds, arm.most_seeds or seeds))
+    ]
+
+
+def _one(experiment: Experiment, arm: Arm, seed: int) -> results.Result:
+    config = to_mapping(arm.config)
+    where = (experiment.folder, arm.study, arm.name, seed)
+    found = results.finished(*where, config)
+    if found is not None:
+        return found
+    _, function = STUDIES[arm.study]
+    label = f"{arm.study} {arm.name} seed {seed}"
+    start = time.perf_counter()
+    outcome = function(arm.config, seed, results.arm_folder(*where), label)
+    result = results.Result(
+        study=arm.study,
+        arm=arm.name,
+        seed=seed,
+        metrics=outcome.metrics,
+        sample=outcome.sample,
+        seconds=time.perf_counter() - start,
+        config=config,
+        claims_sha256=results.sha256(experiment.claims_file),
+        environment=environment(),
+    )
+    results.save(experiment.folder, result)
+    return result
+
+
+def by_seed(
+    found: Sequence[results.Result], study: str, arm: str, metric: str
+) -> dict[int, float]:
+    """The values of one metric of one arm, by seed."""
+    return {
+        result.seed: result.metrics[metric]
+        for result in found
+        if (result.study, result.arm) == (study, arm) and metric in result.metrics
+    }

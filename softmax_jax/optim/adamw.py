@@ -1,0 +1,79 @@
+"""AdamW with warm-up, cosine decay, clipping and a rule for normalizer parameters."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+from softmax_jax.errors import UserError
+from softmax_jax.optim.labels import labels
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW's settings.
+
+    Attributes:
+      learning_rate: the peak, reached after `warmup` steps.
+      warmup: steps of linear rise from zero.
+      final_fraction: the share of the peak that the cosine ends at.
+      weight_decay: decoupled, on matrices only.
+      b1, b2: decay rates of the two moments.
+      clip: the largest global norm of the gradient.
+      normalizer_learning_rate_factor: multiplies the learning rate of the normalizers'
+        own parameters.
+    """
+
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    final_fraction: float = 0.1
+    weight_decay: float = 0.1
+    b1: float = 0.9
+    b2: float = 0.95
+    clip: float = 1.0
+    normalizer_learning_rate_factor: float = 1.0
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Linear from 0 to the peak, half a cosine to its final fraction at `steps`."""
+    if not 0 <= config.warmup < steps:
+        raise UserError(
+            f"optimizer.warmup={config.warmup} must lie in [0, {steps}), "
+            "below the number of training steps."
+        )
+    peak = config.learning_rate
+    return optax.warmup_cosine_decay_schedule(
+        0.0, peak, config.warmup, steps, peak * config.final_fraction
+    )
+
+
+def make_optimizer(
+    config: OptimizerConfig, steps: int, params: Any
+) -> optax.GradientTransformation:
+    """The optimizer for `params`, an nnx state (its shapes are enough)."""
+    kinds = labels(params)
+    is_matrix = jax.tree.map(lambda kind: kind == "decay", kinds)
+    is_normalizer = jax.tree.map(lambda kind: kind == "normalizer", kinds)
+    factor = optax.scale(config.normalizer_learning_rate_factor)
+    return _standard_promotion(
+        optax.chain(
+            optax.clip_by_global_norm(config.clip),
+            optax.scale_by_adam(config.b1, config.b2),
+            optax.add_decayed_weights(config.weight_decay, is_matrix),
+            optax.scale_by_learning_rate(learning_rate(config, steps)),
+            optax.masked(factor, is_normalizer),
+        )
+    )
+
+
+def _standard_promotion(
+    inner: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """Optax mixes Python floats with integer counts, which strict promotion refuses."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return inner.update(updates, state, params)
+
+    return optax.GradientTransformation(inner.init, update)

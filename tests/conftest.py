@@ -1,0 +1,24 @@
+"""Strict JAX on eight CPU devices, float64 on request, the same examples every time."""
+
+from collections.abc import Iterator
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "tests", derandomize=True, database=None, deadline=None, max_examples=10
+)
+hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Runs the test in float64."""
+    with jax.enable_x64(True):
+        yield

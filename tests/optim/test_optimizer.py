@@ -1,0 +1,77 @@
+"""Which rule each parameter falls under, and what the rules do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from softmax_jax.errors import UserError
+from softmax_jax.nn import NormalizerParam
+from softmax_jax.optim import OptimizerConfig, labels, learning_rate, make_optimizer
+
+
+class Model(nnx.Module):
+    def __init__(self):
+        self.matrix = nnx.Param(jnp.ones((2, 3)))
+        self.gain = nnx.Param(jnp.ones(3))
+        self.scale = NormalizerParam(jnp.ones((2, 1)))
+
+
+PARAMS = nnx.state(Model(), nnx.Param)
+
+
+def updates(config, gradient=0.0, steps=1):
+    """The total change of each parameter after `steps` equal gradients."""
+    optimizer = make_optimizer(config, 10, PARAMS)
+    gradients = jax.tree.map(lambda x: jnp.full_like(x, gradient), PARAMS)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(steps):
+        change, state = optimizer.update(gradients, state, params)
+        params = optax.apply_updates(params, change)
+    change = jax.tree.map(jnp.subtract, params, PARAMS)
+    return {name: np.unique(np.asarray(x[...])) for name, x in change.items()}
+
+
+def test_labels_go_by_type_and_rank():
+    found = labels(PARAMS)
+    assert dict(found) == {"matrix": "decay", "gain": "no_decay", "scale": "normalizer"}
+
+
+def test_only_matrices_decay():
+    change = updates(OptimizerConfig(learning_rate=0.5, warmup=0, weight_decay=0.1))
+    np.testing.assert_allclose(change["matrix"], -0.05, rtol=1e-5)
+    assert change["gain"] == change["scale"] == 0
+
+
+def test_normalizers_have_their_own_learning_rate():
+    config = OptimizerConfig(
+        learning_rate=0.5,
+        warmup=0,
+        weight_decay=0.0,
+        normalizer_learning_rate_factor=3.0,
+    )
+    change = updates(config, gradient=1.0)
+    np.testing.assert_allclose(change["gain"], -0.5, rtol=1e-5)
+    np.testing.assert_allclose(change["scale"], 3 * change["gain"], rtol=1e-5)
+
+
+def test_the_gradient_is_clipped_before_the_moments():
+    config = OptimizerConfig(warmup=0, clip=1.0)
+    optimizer = make_optimizer(config, 10, PARAMS)
+    gradients = jax.tree.map(lambda x: jnp.full_like(x, 100.0), PARAMS)
+    _, state = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
+    first_moment = optax.tree.norm(optax.tree.get(state, "mu"))
+    np.testing.assert_allclose(first_moment, 1 - config.b1, rtol=1e-5)
+
+
+def test_schedule_rises_and_falls_to_its_final_fraction():
+    schedule = learning_rate(OptimizerConfig(1.0, warmup=10, final_fraction=0.2), 100)
+    rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100, 200)]
+    np.testing.assert_allclose(rates, [0.0, 0.5, 1.0, 0.6, 0.2, 0.2], atol=1e-6)
+
+
+def test_a_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match=r"optimizer.warmup=10 must lie in \[0, 10\)"):
+        learning_rate(OptimizerConfig(warmup=10), 10)

@@ -1,0 +1,60 @@
+"""One tiny configuration, whose program is compiled once for all tests here."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from softmax_jax.training import FitResult, RunConfig, fit, from_mapping
+from softmax_jax.training import program as programs
+
+
+def make_config(**training: object) -> RunConfig:
+    """A one-layer model with a learned normalizer; `training` changes its training."""
+    defaults = {"steps": 10, "batch_size": 8, "sequence_length": 16, "data": 1}
+    defaults |= {"log_every": 4, "eval_every": 5, "eval_batches": 2}
+    defaults |= {"checkpoint_every": 3}
+    return from_mapping(
+        RunConfig,
+        {
+            "model": {
+                "vocabulary": 256,
+                "layers": 1,
+                "width": 16,
+                "heads": 2,
+                "mlp_width": 32,
+                "normalizer": "ssmax",
+            },
+            "data": {},
+            "optimizer": {"learning_rate": 0.01, "warmup": 2},
+            "training": defaults | training,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., RunConfig]:
+    return make_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Configurations that compute the same share their compiled functions."""
+    build = functools.cache(programs.build)
+
+    def shared(config: RunConfig) -> programs.Program:
+        training = dataclasses.replace(config.training, stop_step=None, start_from=None)
+        return build(dataclasses.replace(config, training=training))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "build", shared)
+        yield
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """A run that nothing disturbed."""
+    folder: Path = tmp_path_factory.mktemp("unbroken")
+    return fit(make_config(), folder)
