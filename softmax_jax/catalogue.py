@@ -120,9 +120,9 @@ def _parse_call(spec: str) -> tuple[str, dict[str, float | int | bool | str]]:
             return tree.id, {}
         if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
             raise malformed
-        if tree.args or any(keyword.arg is None for keyword in tree.keywords):
+        values = {k.arg: ast.literal_eval(k.value) for k in tree.keywords if k.arg}
+        if tree.args or len(values) < len(tree.keywords):
             raise malformed
-        values = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
     except (SyntaxError, ValueError):
         raise malformed from None
     if not all(isinstance(v, float | int | bool | str) for v in values.values()):

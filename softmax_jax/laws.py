@@ -1,8 +1,8 @@
-"""The laws of normalizers: one tag, one law; and the promises that every member keeps.
+"""The laws of normalizers: one law per tag, and the promises every member keeps.
 
-A law looks for a counterexample: `law.counterexample(normalizer)` is None, or a sentence
-that tells what broke. The tests of this project and a user's own check run the same
-laws. They compute in float64, so wrap them in `jax.enable_x64(True)`.
+A law looks for a counterexample: `law.counterexample(normalizer)` is None, or a
+sentence that tells what broke. The tests of this project and a user's own check run
+the same laws. They compute in float64, so wrap them in `jax.enable_x64(True)`.
 """
 
 import dataclasses
@@ -196,7 +196,8 @@ def half_precision(normalizer: Normalizer) -> str | None:
 def any_axis(normalizer: Normalizer) -> str | None:
     z = scores()
     both = normalizer(z.reshape(-1)).reshape(z.shape)
-    return _apart("axis 0 and the transpose", normalizer(z, axis=0), normalizer(z.T).T) or (
+    transposed = normalizer(z.T).T
+    return _apart("axis 0 and the transpose", normalizer(z, axis=0), transposed) or (
         _apart("axis None and the flat array", normalizer(z, axis=None), both)
     )
 
@@ -238,7 +239,7 @@ TAGS = {
         _law(sparse, "a score far enough below the largest weighs exactly 0"),
         _law(shift_invariant, "adding a constant to the row changes nothing"),
         _law(order_preserving, "a larger score never weighs less"),
-        _law(symmetric_jacobian, "dp_i/dz_j = dp_j/dz_i: p is the gradient of a function"),
+        _law(symmetric_jacobian, "dp_i/dz_j = dp_j/dz_i: p is a gradient"),
         _law(separable, "a weight depends on its own score and the visible count"),
     )
 }

@@ -12,8 +12,8 @@ class Spec:
     """One way to call attention; arrays are drawn from the sizes."""
 
     name: str
-    t: int = 7
-    s: int = 7
+    t: int = 5
+    s: int = 5
     heads: int = 2
     kv_heads: int = 2
     width: int = 4
@@ -37,7 +37,7 @@ class Spec:
         segments = np.sort(rng.integers(0, 3, (b, max(t, s))), axis=1)
         known = {
             "causal": dict(is_causal=True),
-            "window": dict(local_window_size=(3, 1)),
+            "window": dict(local_window_size=(2, 1)),
             "mask": dict(mask=jnp.asarray(rng.random((b, h, t, s)) < 0.6)),
             "row_mask": dict(mask=jnp.asarray(rng.random((1, 1, t, 1)) < 0.6)),
             "bias": dict(bias=jnp.asarray(rng.normal(size=(1, h, t, s)), dtype)),
@@ -58,15 +58,15 @@ class Spec:
 SPECS = [
     Spec("full"),
     Spec("causal", options=("causal",)),
-    Spec("causal_cross", t=5, s=9, options=("causal",)),
-    Spec("causal_early", t=9, s=5, options=("causal",)),
-    Spec("grouped", heads=6, kv_heads=2, value_width=3, options=("causal", "bias")),
-    Spec("window", t=11, s=11, options=("causal", "window")),
-    Spec("window_both", t=6, s=11, options=("window", "offset")),
+    Spec("causal_cross", t=3, s=6, options=("causal",)),
+    Spec("causal_early", t=6, s=4, options=("causal",)),
+    Spec("grouped", heads=4, kv_heads=2, value_width=3, options=("causal", "bias")),
+    Spec("window", t=7, s=7, options=("causal", "window")),
+    Spec("window_both", t=4, s=7, options=("window", "offset")),
     Spec("mask", options=("mask", "scale")),
     Spec("row_mask", options=("row_mask",)),
-    Spec("lengths", t=6, s=8, options=("causal", "lengths")),
-    Spec("segments", t=9, s=9, options=("causal", "segments")),
+    Spec("lengths", t=4, s=6, options=("causal", "lengths")),
+    Spec("segments", t=6, s=6, options=("causal", "segments")),
     Spec("capped", heads=4, options=("soft_cap", "bias", "mask")),
     Spec("one_query", t=1, s=9, options=("causal", "lengths")),
 ]

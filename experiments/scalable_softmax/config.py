@@ -56,6 +56,13 @@ def _lookup(size: str) -> dict:
         },
         # Not in the paper: how much of the gain is a learned sharpness, without log n?
         "softmax_temperature": {"normalizer": "softmax", "learned": ["temperature"]},
+        # How much of the gap hangs on the set-up? Flax's default variance is 1 / width.
+        "softmax_unit": {"normalizer": "softmax", "embedding_variance": 1.0},
+        "ssmax_unit": {
+            "normalizer": ssmax,
+            "learned": ["scale"],
+            "embedding_variance": 1.0,
+        },
     }
     if size == "demo":
         arms = {name: arms[name] for name in ("softmax", "ssmax")}

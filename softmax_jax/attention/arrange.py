@@ -188,7 +188,7 @@ def _window(size: int | tuple[int, int] | None) -> Window:
     left, right = (size, size) if isinstance(size, int) else size
     if left < 0 or right < 0:
         raise UserError(f"local_window_size must not be negative, got {size}")
-    return int(left), int(right)
+    return left, right
 
 
 def _per_example(values: Array) -> Array:

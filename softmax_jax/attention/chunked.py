@@ -18,7 +18,7 @@ from softmax_jax.attention.reference import attend
 
 BLOCK = 256
 # Each band is traced on its own, with its own static key range.
-MAX_BANDS = 16
+MAX_BANDS = 4
 
 
 def chunked(operands: Operands, *, offset: int | None, scale, soft_cap) -> Array:

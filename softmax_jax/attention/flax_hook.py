@@ -6,9 +6,9 @@ honoured or refused. `softmax_jax.nn` has the modules with learned parameters.
 """
 
 import dataclasses
+import numbers
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -16,6 +16,7 @@ from softmax_jax.attention.api import dot_product_attention
 from softmax_jax.catalogue import parse
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.normalizers.parameters import declared_parameters
 
 
 def attention_fn(
@@ -28,10 +29,11 @@ def attention_fn(
 
     Hashable and equal to any other made of the same arguments, so that a module which
     holds it is traced once. Queries that see nothing get zeros, where Flax's own
-    function returns the mean of all values.
+    function returns the mean of all values. `is_causal` puts the last query at the last
+    key, where that of NNX puts the first at the first: they differ if lengths do.
     """
     normalizer = parse(normalizer)
-    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(normalizer)):
+    if array_parameters(normalizer):
         raise UserError(
             f"attention_fn takes numbers for parameters, got an array in "
             f"{type(normalizer).__name__}; use softmax_jax.nn.LearnedAttentionFn for it"
@@ -83,29 +85,40 @@ class AttentionFn:
             query, key, value = (x.astype(dtype) for x in (query, key, value))
         batch = query.shape[:-3]
 
-        def flat(array: Array | None) -> Array | None:
+        def flat(array: Array) -> Array:
             """The batch axes as one; an axis of size 1 in all of them stays 1."""
-            if array is None or array.ndim <= 2:
+            if array.ndim <= 2:
                 return array
             lead = array.shape[:-3]
             if any(size != 1 for size in lead):
                 array = jnp.broadcast_to(array, (*batch, *array.shape[-3:]))
             return array.reshape(-1, *array.shape[-3:])
 
-        output = dot_product_attention(
-            *(flat(x) for x in (query, key, value)),
-            bias=flat(bias),
+        attended = dot_product_attention(
+            flat(query),
+            flat(key),
+            flat(value),
+            return_weights=module is not None,
+            bias=None if bias is None else flat(bias),
             mask=None if mask is None else flat(mask.astype(bool)),
             normalizer=self.normalizer,
             is_causal=is_causal,
             logits_soft_cap=self.logits_soft_cap,
             implementation=self.implementation,
-            return_weights=module is not None,
         )
-        if module is not None:
-            output, weights = output
+        output, weights = attended if isinstance(attended, tuple) else (attended, None)
+        if weights is not None:
             _sow(module, weights.reshape(*batch, *weights.shape[1:]))
         return output.reshape(*batch, *output.shape[1:])
+
+
+def array_parameters(normalizer: Normalizer) -> list[str]:
+    """The parameters that hold an array, which makes the normalizer unhashable."""
+    return [
+        name
+        for name in declared_parameters(normalizer)
+        if not isinstance(getattr(normalizer, name), numbers.Real)
+    ]
 
 
 def refuse(**asked: bool) -> None:

@@ -33,7 +33,7 @@ class Mask:
     def visible(self) -> Array | None:
         """Booleans that broadcast to [..., G, T, S]; None if every key is visible."""
         said = [self.boolean, self.query_alive, self.key_alive]
-        if self.query_segment is not None:
+        if self.query_segment is not None and self.key_segment is not None:
             said.append(self.query_segment == self.key_segment)
         if self.causal:
             said.append(self.key_position <= self.query_position)

@@ -18,7 +18,8 @@ class Claim:
     Attributes:
       name: short, unique in the file.
       says: the claim in our own words.
-      source: where it stands: arXiv id with section, equation or "abstract".
+      source: where it stands: arXiv id with section, equation or "abstract"; "" for a
+        control of our own.
       verified: whether it was read in the source itself.
       setting: how near the test is to the paper's: its own ("paper"), the same task on
         other data, a stand-in for it, or only the mechanism behind it.

@@ -13,12 +13,14 @@ from softmax_jax.evidence.results import Result
 
 # Okabe and Ito's palette: told apart by every kind of colour vision.
 STYLES = {
-    "softmax": ("softmax", "#D55E00"),
-    "ssmax": ("Scalable-Softmax", "#0072B2"),
-    "ssmax_fixed": ("Scalable-Softmax, s fixed", "#009E73"),
-    "ssmax_bias": ("Scalable-Softmax with bias", "#CC79A7"),
-    "ssmax_swapped": ("softmax, swapped after training", "#56B4E9"),
-    "softmax_temperature": ("softmax, learned temperature", "#E69F00"),
+    "softmax": ("softmax", "#D55E00", "-"),
+    "ssmax": ("Scalable-Softmax", "#0072B2", "-"),
+    "ssmax_fixed": ("Scalable-Softmax, s fixed", "#009E73", "-"),
+    "ssmax_bias": ("Scalable-Softmax with bias", "#CC79A7", "-"),
+    "ssmax_swapped": ("softmax, swapped after training", "#56B4E9", "-"),
+    "softmax_temperature": ("softmax, learned temperature", "#E69F00", "-"),
+    "softmax_unit": ("softmax, unit variance", "#D55E00", "--"),
+    "ssmax_unit": ("Scalable-Softmax, unit variance", "#0072B2", "--"),
 }
 LABELS = {
     "accuracy": "accuracy of the answer",
@@ -50,12 +52,13 @@ def against_length(found: Sequence[Result], metric: str) -> Figure:
     lengths = np.array(found[0].config["lengths"])
     arms = dict.fromkeys(result.arm for result in found)
     for place, arm in enumerate(sorted(arms, key=[*STYLES, *arms].index)):
-        label, colour = STYLES.get(arm, (arm, "0.3"))
+        label, colour, dashes = STYLES.get(arm, (arm, "0.3", "-"))
         rows = [result for result in found if result.arm == arm]
         values = np.array([[r.metrics[f"{metric}@{n}"] for n in lengths] for r in rows])
         # What comes first in the legend lies on top.
-        line = {"color": colour, "linewidth": 2, "zorder": 20 - place, "clip_on": False}
-        axes.plot(lengths, values.mean(0), "o-", markersize=4, label=label, **line)
+        line = {"color": colour, "linestyle": dashes, "linewidth": 2, "clip_on": False}
+        line |= {"marker": "o", "markersize": 4, "zorder": 20 - place, "label": label}
+        axes.plot(lengths, values.mean(0), **line)
         low, high = values.min(0), values.max(0)
         axes.fill_between(lengths, low, high, color=colour, alpha=0.2, linewidth=0)
     settings = found[0].config

@@ -34,6 +34,7 @@ class LookupConfig:
       learned: names of its parameters to train; None: those its class declares.
       parameters_from: another arm whose trained model is judged with this normalizer.
       width: of embeddings and head.
+      embedding_variance: of the initial embeddings; None: Flax's default, 1 / width.
       vocabulary, values: numbers of different keys and values.
       shortest, longest: rows of the training batches hold so many pairs.
       lengths, rows: judged at each of these lengths on so many rows.
@@ -44,6 +45,7 @@ class LookupConfig:
     learned: tuple[str, ...] | None = None
     parameters_from: str | None = None
     width: int = 64
+    embedding_variance: float | None = None
     vocabulary: int = 8192
     values: int = 10
     shortest: int = 8
@@ -61,8 +63,16 @@ class LookupModel(nnx.Module):
     def __init__(self, config: LookupConfig, *, rngs: nnx.Rngs):
         width = config.width
         linear = partial(nnx.Linear, width, width, use_bias=False, rngs=rngs)
-        self.key_embedding = nnx.Embed(config.vocabulary, width, rngs=rngs)
-        self.value_embedding = nnx.Embed(config.values, width, rngs=rngs)
+        variance = config.embedding_variance
+        deviation = (1 / width if variance is None else variance) ** 0.5
+        embed = partial(
+            nnx.Embed,
+            features=width,
+            embedding_init=nnx.initializers.normal(deviation),
+            rngs=rngs,
+        )
+        self.key_embedding = embed(config.vocabulary)
+        self.value_embedding = embed(config.values)
         self.query, self.key, self.value = linear(), linear(), linear()
         self.out = nnx.Linear(width, config.values, rngs=rngs)
         self.normalizer = LearnedNormalizer(

@@ -132,9 +132,12 @@ def _effect(interval: Interval | None) -> tuple[str, str]:
 
 def _claim(claim: Claim) -> str:
     read = "read in the source" if claim.verified else "not verified in the source"
-    lines = [
-        f"- **{claim.name}** ({claim.status}). {claim.says} ({claim.source}; {read}.)"
-    ]
+    source = (
+        f"{claim.source}; {read}"
+        if claim.source
+        else "our own control, not the paper's"
+    )
+    lines = [f"- **{claim.name}** ({claim.status}). {claim.says} ({source}.)"]
     if claim.treatment:
         against = f" against {claim.control}" if claim.control is not None else ""
         lines.append(

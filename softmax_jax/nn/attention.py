@@ -89,5 +89,5 @@ class Attention(nnx.Module):
             implementation=config.implementation,
             return_weights=return_weights,
         )
-        output, weights = attended if return_weights else (attended, None)
+        output, weights = attended if isinstance(attended, tuple) else (attended, None)
         return Attended(self.out(output), cache, weights)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Int
 
+from softmax_jax.errors import UserError
 from softmax_jax.nn.transformer import Transformer
 
 
@@ -24,6 +25,11 @@ def generate(
     number of keys as the full pass does at that position, so every normalizer gives the
     weights it gave in training.
     """
+    if prompt.shape[1] < 1 or length < 1:
+        raise UserError(
+            f"generate needs a prompt and a length of at least 1, got "
+            f"{prompt.shape[1]} and {length}"
+        )
     return _generate(*nnx.split(model), prompt, length, key, temperature)
 
 

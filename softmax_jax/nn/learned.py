@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen, nnx
 from jax import Array
 
-from softmax_jax.attention.flax_hook import AttentionFn
+from softmax_jax.attention.flax_hook import AttentionFn, array_parameters
 from softmax_jax.catalogue import parse
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
@@ -21,6 +22,8 @@ from softmax_jax.normalizers.parameters import (
 )
 
 Names = Sequence[str] | None
+# How far a learned parameter stays from its bounds.
+MARGIN = 1e-3
 
 
 class NormalizerParam(nnx.Param):
@@ -82,7 +85,7 @@ class LinenLearnedAttentionFn(linen.Module):
                 normalizer, query.shape[-2], self.learned
             ).items()
         }
-        attention = AttentionFn(with_parameters(normalizer, raw))
+        attention = AttentionFn(with_parameters(_fixed_part(normalizer, raw), raw))
         return attention(query, key, value, *arguments, **keywords)
 
 
@@ -103,7 +106,7 @@ def initial_parameters(
     raw = {}
     for name in names:
         shape = (heads,) if declared[name].per_head else ()
-        value = jnp.asarray(getattr(normalizer, name), jnp.float32)
+        value = _initial_value(normalizer, name, shape)
         raw[name] = jnp.broadcast_to(_unbounded(value, declared[name]), shape)
     return raw
 
@@ -122,17 +125,44 @@ def _fixed_part(normalizer: Normalizer, raw: dict[str, Array]) -> Normalizer:
     fixed = dataclasses.replace(
         normalizer, **{name: declared[name].default for name in raw}
     )
-    for name in declared:
-        if isinstance(getattr(fixed, name), jax.Array):
-            raise UserError(
-                f"{type(normalizer).__name__}: {name} is an array and would not be "
-                f"learned; name it in `learned`, or give a number"
-            )
+    for name in array_parameters(fixed):
+        raise UserError(
+            f"{type(normalizer).__name__}: {name} is an array and would not be "
+            f"learned; name it in `learned`, or give a number"
+        )
     return fixed
 
 
-def _bounded(raw: Array, parameter: Parameter) -> Array:
+def _limits(parameter: Parameter) -> tuple[float, float]:
+    """The bounds moved inwards by MARGIN, or by that part of a narrow interval.
+
+    A softplus or a sigmoid rounds to its limit, and at a bound itself a normalizer
+    divides by zero: entmax at alpha = 1, softmax at temperature 0.
+    """
     low, high = parameter.bounds
+    margin = MARGIN * min(1.0, high - low)
+    return low + margin, high - margin
+
+
+def _initial_value(normalizer: Normalizer, name: str, shape: tuple[int, ...]) -> Array:
+    """The value in the instance; refused where no stored parameter stands for it."""
+    value = getattr(normalizer, name)
+    wrong = f"{type(normalizer).__name__}: to be learned, {name} must"
+    if jnp.shape(value) not in ((), shape):
+        raise UserError(
+            f"{wrong} be a number or have shape {shape}, got shape {jnp.shape(value)}"
+        )
+    low, high = _limits(declared_parameters(normalizer)[name])
+    if not isinstance(value, jax.core.Tracer):
+        if not np.all((low < np.asarray(value)) & (np.asarray(value) < high)):
+            raise UserError(
+                f"{wrong} lie strictly between {low:g} and {high:g}, got {value}"
+            )
+    return jnp.asarray(value, jnp.float32)
+
+
+def _bounded(raw: Array, parameter: Parameter) -> Array:
+    low, high = _limits(parameter)
     if low == -INFINITY and high == INFINITY:
         return raw
     if high == INFINITY:
@@ -144,7 +174,7 @@ def _bounded(raw: Array, parameter: Parameter) -> Array:
 
 def _unbounded(value: Array, parameter: Parameter) -> Array:
     """The inverse of `_bounded`."""
-    low, high = parameter.bounds
+    low, high = _limits(parameter)
     if low == -INFINITY and high == INFINITY:
         return value
     if high == INFINITY:

@@ -1,6 +1,7 @@
 """A decoder-only Transformer whose attention takes any normalizer."""
 
 import dataclasses
+from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,9 @@ from jaxtyping import Array, Float, Int
 from softmax_jax.errors import UserError
 from softmax_jax.nn.attention import Attended, Attention, Cache
 from softmax_jax.normalizers.base import Normalizer
+
+SIZES = ("layers", "width", "heads", "kv_heads", "head_width", "mlp_width")
+CHOICES = {"positions": ("rope", "none"), "dtype": ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,10 +44,16 @@ class TransformerConfig:
     implementation: str | None = None
 
     def __post_init__(self) -> None:
-        if self.positions not in ("rope", "none"):
-            raise UserError(
-                f"positions must be 'rope' or 'none', got {self.positions!r}"
-            )
+        for name in SIZES:
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise UserError(f"{name} must be at least 1, got {size}")
+        for name, choices in CHOICES.items():
+            chosen = getattr(self, name)
+            if chosen not in choices:
+                raise UserError(f"{name} must be {' or '.join(choices)}, got {chosen}")
+        for name in ("normalizer", "learned"):
+            _check_static(name, getattr(self, name))
         if self.heads % self.kv_heads_:
             raise UserError(
                 f"heads must be a multiple of kv_heads, got {self.heads} and "
@@ -58,6 +68,10 @@ class TransformerConfig:
             raise UserError(
                 f"normalizer must be one or one per layer ({self.layers}), got "
                 f"{len(self.normalizer)}"
+            )
+        if self.positions == "rope" and self.head_width_ % 2:
+            raise UserError(
+                f"positions rope needs an even head_width, got {self.head_width_}"
             )
 
     @property
@@ -77,6 +91,16 @@ class TransformerConfig:
     def normalizers(self) -> tuple[str | Normalizer, ...]:
         one = self.normalizer
         return one if isinstance(one, tuple) else (one,) * self.layers
+
+
+def _check_static(name: str, value: Hashable) -> None:
+    """Refuses what cannot be hashed: a model of it could not be compiled."""
+    try:
+        hash(value)
+    except TypeError:
+        raise UserError(
+            f"{name} must be made of numbers, strings and tuples, got {value!r}"
+        ) from None
 
 
 class MLP(nnx.Module):
@@ -140,14 +164,14 @@ class Transformer(nnx.Module):
         caches: list[Cache] | None = None,
         **options,
     ) -> tuple[Array, list[Attended]]:
-        """Logits, and what each layer's attention gave back besides."""
+        """Logits, and what each layer gave back."""
         start = jnp.asarray(start, jnp.int32)
         x = self.embed(tokens)
         layers = []
         for i, block in enumerate(self.blocks):
             cache = None if caches is None else caches[i]
-            x, *rest = self._call(block, x, start, cache=cache, **options)
-            layers.append(Attended(None, *rest))
+            layers.append(self._call(block, x, start, cache=cache, **options))
+            x = layers[-1].output
         return self._logits(self.final_norm(x)), layers
 
     def empty_caches(self, batch: int, capacity: int) -> list[Cache]:
@@ -184,4 +208,4 @@ def attention_weights(
 ) -> tuple[Float[Array, "b h t t"], ...]:
     """The attention weights of every layer, for looking at."""
     _, layers = model.run(tokens, return_weights=True)
-    return tuple(layer.weights for layer in layers)
+    return tuple(x.weights for x in layers if x.weights is not None)

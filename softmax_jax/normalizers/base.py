@@ -100,7 +100,7 @@ class Ratio(Normalizer):
     def log_weight(self, z: Array) -> Array:
         """log w(z), elementwise."""
 
-    def log_constant(self) -> Array | None:
+    def log_constant(self) -> ArrayLike | None:
         """log c, a mass that belongs to no key; None is c = 0."""
         return None
 

@@ -54,7 +54,7 @@ def check_bounds(normalizer: Any) -> None:
     for name, declared in declared_parameters(normalizer).items():
         value = getattr(normalizer, name)
         low, high = declared.bounds
-        if isinstance(value, numbers.Real) and not low < value < high:
+        if isinstance(value, numbers.Real) and not low < float(value) < high:
             raise UserError(
                 f"{type(normalizer).__name__}: {name} must lie strictly between "
                 f"{low:g} and {high:g}, got {value:g}"

@@ -22,12 +22,17 @@ class Link(Protocol):
 
 @jax.custom_jvp
 def threshold(link: Link, z: Rows, visible: Visible) -> Statistic:
-    """tau with sum_j psi(z_j - tau) = 1 over the visible scores.
+    """tau with sum_j psi(z_j - tau) = 1 over the visible scores, by implicit derivative.
 
-    The visible maximum of z must be 0. Differentiable to any order in z and in
-    the parameters of `link`, forward and reverse, by the implicit function theorem.
+    The visible maximum of z must be 0. Differentiable in z and in the parameters of
+    `link`, forward and reverse, to any order; inside `lax.scan` and `lax.map`, where JAX
+    drops custom rules from what it has differentiated once, to the second. That is what
+    the Newton step at the end is for: it adds 0, and has the derivative of the root.
     """
-    return _newton(link, z, visible)
+    tau = jax.lax.stop_gradient(_newton(link, z, visible))
+    mass, slope = _mass_and_slope(link, z, visible, tau)
+    step = (mass - 1) * rows.reciprocal(slope)
+    return tau + (step - jax.lax.stop_gradient(step))
 
 
 @threshold.defjvp
@@ -37,12 +42,23 @@ def _threshold_jvp(primals, tangents):
     d_link, d_z, _ = tangents
     tau = threshold(link, z, visible)
 
-    def mass(link, z, tau):
+    def mass_at_tau(link, z):
         return rows.total(link.weight(z - tau), visible)
 
-    _, d_mass = jax.jvp(lambda link, z: mass(link, z, tau), (link, z), (d_link, d_z))
-    _, slope = jax.jvp(lambda tau: mass(link, z, tau), (tau,), (jnp.ones_like(tau),))
-    return tau, -d_mass * rows.reciprocal(slope)
+    _, d_mass = jax.jvp(mass_at_tau, (link, z), (d_link, d_z))
+    _, slope = _mass_and_slope(link, z, visible, tau)
+    return tau, d_mass * rows.reciprocal(slope)
+
+
+def _mass_and_slope(
+    link: Link, z: Rows, visible: Visible, tau: Statistic
+) -> tuple[Statistic, Statistic]:
+    """sum_j psi(z_j - tau) and sum_j psi'(z_j - tau)."""
+
+    def mass(tau):
+        return rows.total(link.weight(z - tau), visible)
+
+    return jax.jvp(mass, (tau,), (-jnp.ones_like(tau),))
 
 
 def _newton(link: Link, z: Rows, visible: Visible) -> Statistic:

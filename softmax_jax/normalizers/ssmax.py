@@ -24,7 +24,7 @@ class SSMax(Ratio):
     bias: ArrayLike = parameter(0.0, learned=False)
 
     def multiplier(self, n: Array) -> Array:
-        return self.scale * jnp.log(n) + self.bias
+        return jnp.log(n) * self.scale + self.bias
 
     def log_weight(self, z: Array) -> Array:
         return z

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[StopRequest]:
+def stop_on_sigterm() -> Generator[StopRequest]:
     """Turns SIGTERM into a flag; the handler there was before comes back at the end.
 
     Python delivers signals to the main thread only; elsewhere the flag stays down.

@@ -3,7 +3,7 @@
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich import progress as rich_progress
@@ -21,7 +21,7 @@ class Progress(ABC):
 
 
 @contextmanager
-def progress_bar(total: int, description: str, done: int = 0) -> Iterator[Progress]:
+def progress_bar(total: int, description: str, done: int = 0) -> Generator[Progress]:
     """Shows how much of `total` is done, the given columns and the time left.
 
     `done` units were finished before, for instance by the run that is resumed.

@@ -13,7 +13,6 @@ from softmax_jax.attention import chunked
 pytestmark = pytest.mark.core
 
 BOTH = pytest.mark.parametrize("implementation", ["reference", "chunked"])
-ROWS = list(sj.CATALOGUE)
 B, T, H, D = 2, 6, 2, 4
 
 
@@ -35,8 +34,13 @@ def value_and_grads(q, k, v, normalizer, **keywords):
     return output, gradients
 
 
-@BOTH
-@pytest.mark.parametrize("name", ROWS)
+# `chunked` runs the code of `reference`, so one row per family is enough for it.
+GARBAGE = [(name, "reference") for name in sj.CATALOGUE] + [
+    (name, "chunked") for name in ("ssmax", "entmax", "sigmoid")
+]
+
+
+@pytest.mark.parametrize(("name", "implementation"), GARBAGE)
 def test_garbage_that_nothing_sees_changes_nothing(name, implementation):
     q, k, v = operands()
     lengths = jnp.asarray([4, 6], jnp.int32)
@@ -141,16 +145,16 @@ def test_chunked_memory_grows_linearly():
         compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(x, x, x).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(4096, "chunked") < 3 * temporary(2048, "chunked")
-    assert temporary(2048, "chunked") < temporary(2048, "reference") / 4
+    assert temporary(4096, "chunked") < 2.5 * temporary(2048, "chunked")
+    assert temporary(2048, "chunked") < temporary(2048, "reference") / 8
 
 
 @pytest.mark.parametrize(
     ("causal", "window", "share"),
-    [(False, None, 1.0), (True, None, 0.54), (True, (chunked.BLOCK, 0), 0.13)],
+    [(False, None, 1.0), (True, None, 0.625), (True, (chunked.BLOCK, 0), 0.3)],
 )
 def test_keys_ruled_out_are_never_computed(causal, window, share):
-    t = 16 * chunked.BLOCK
+    t, bands = 16 * chunked.BLOCK, chunked.MAX_BANDS if causal else 1
     x = jax.ShapeDtypeStruct((1, t, 1, 64), jnp.float32)
 
     def attend(q, k, v):
@@ -164,8 +168,9 @@ def test_keys_ruled_out_are_never_computed(causal, window, share):
         )
 
     text = jax.jit(attend).lower(x, x, x).as_text()
-    # The scores of a block are [1, BLOCK, keys]: one product per band of queries.
-    scores = re.findall(rf"-> tensor<1x{chunked.BLOCK}x(\d+)xf32>", text)
-    widest = [int(keys) for keys in scores if int(keys) != 64]
-    bands = 1 if share == 1.0 else 16
-    assert sum(widest) / bands <= share * t and len(set(widest)) <= bands
+    # Scores are [1, BLOCK, keys]: each band of queries has one such product.
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    shapes = [re.search(r"-> tensor<1x(\d+)x(\d+)xf32>", line) for line in products]
+    keys = [int(shape[2]) for shape in shapes if shape and int(shape[2]) != 64]
+    assert len(keys) == bands
+    assert sum(keys) / bands <= share * t

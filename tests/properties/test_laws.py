@@ -62,8 +62,15 @@ class Leaky(sj.Ratio):
         return weight / weight.sum(-1, keepdims=True)
 
 
+class Bypass(sj.Softmax):
+    """Goes around the shared pipeline, which keeps precision and axes."""
+
+    def __call__(self, x, *, axis=-1, where=None):
+        return jax.nn.softmax(x)
+
+
 @pytest.mark.parametrize("law", PROMISES, ids=lambda law: law.name)
 def test_a_broken_promise_is_caught(law):
-    if law.name in ("half_precision", "any_axis"):
-        pytest.skip("kept by the shared pipeline, which a subclass cannot reach")
-    assert law.counterexample(Leaky()) is not None
+    kept_by_the_pipeline = law.name in ("half_precision", "any_axis")
+    broken = Bypass() if kept_by_the_pipeline else Leaky()
+    assert law.counterexample(broken) is not None

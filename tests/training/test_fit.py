@@ -13,7 +13,6 @@ from softmax_jax.errors import UserError
 from softmax_jax.training import TrainingDiverged, fit, load_model
 from softmax_jax.training import program as programs
 from softmax_jax.training import run as runs
-from softmax_jax.training import step as steps
 from softmax_jax.training.metrics import read_metrics
 from softmax_jax.training.progress import _Lines
 from softmax_jax.training.state import to_named
@@ -109,16 +108,11 @@ def test_a_finished_run_returns_at_once(config, unbroken, monkeypatch):
         np.testing.assert_array_equal(values[0], values[2])
 
 
-def test_the_step_is_traced_once(config, tmp_path, monkeypatch):
-    traces, mean_loss = [], steps.mean_loss
-
-    def counted(*arguments):
-        traces.append(arguments)
-        return mean_loss(*arguments)
-
-    monkeypatch.setattr(steps, "mean_loss", counted)
-    fit(config(steps=3), tmp_path)
-    assert len(traces) == 2  # the training step and the evaluation step
+def test_the_steps_are_compiled_once(config, unbroken):
+    program = programs.build(config())
+    assert unbroken.metrics["steps"] == 10
+    assert program.train_step._cache_size() == 1
+    assert program.eval_step._cache_size() == 1
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient_norm"])
@@ -161,7 +155,9 @@ def test_stop_step_ends_early_on_the_same_path(early, unbroken):
 
 def test_start_from_carries_over_all_but_the_normalizer(config, early, tmp_path):
     begun = config(start_from=str(early.folder))
-    state, host = programs.carried_over(programs.build(begun), early.folder)
+    program = programs.build(begun)
+    with jax.set_mesh(program.mesh):
+        state, host = programs.carried_over(program, early.folder)
     arrays, saved = programs.read_checkpoint(early.folder)
     for name, array in to_named(state).items():
         is_own = "attention.normalizer." in name
