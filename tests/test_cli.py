@@ -42,6 +42,8 @@ CLAIMS = [
           margin=0.3, sizes=("quick",), **COMMON),
     Claim(name="huge", says="It scales.", verified=True, setting="paper",
           status="not_tested", **COMMON),
+    Claim(name="fair", says="It is fair.", verified=False, setting="mechanism",
+          status="not_tested", **COMMON | {"source": ""}),
 ]
 """
 
@@ -81,6 +83,7 @@ def test_run_and_report(
         "| better | stand_in | **inconclusive**",
         "- **huge** (not_tested). It scales. (arXiv 0000.00000, Eq. 7; read in the",
         "not verified in the source",
+        "It is fair. (our own control, not the paper's.)",
         "smallest visible effect",
     ):
         assert part in report

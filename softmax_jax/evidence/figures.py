@@ -55,10 +55,17 @@ def against_length(found: Sequence[Result], metric: str) -> Figure:
         label, colour, dashes = STYLES.get(arm, (arm, "0.3", "-"))
         rows = [result for result in found if result.arm == arm]
         values = np.array([[r.metrics[f"{metric}@{n}"] for n in lengths] for r in rows])
-        # What comes first in the legend lies on top.
-        line = {"color": colour, "linestyle": dashes, "linewidth": 2, "clip_on": False}
-        line |= {"marker": "o", "markersize": 4, "zorder": 20 - place, "label": label}
-        axes.plot(lengths, values.mean(0), **line)
+        axes.plot(
+            lengths,
+            values.mean(0),
+            f"o{dashes}",
+            color=colour,
+            linewidth=2,
+            markersize=4,
+            label=label,
+            zorder=20 - place,  # what comes first in the legend lies on top
+            clip_on=False,
+        )
         low, high = values.min(0), values.max(0)
         axes.fill_between(lengths, low, high, color=colour, alpha=0.2, linewidth=0)
     settings = found[0].config
@@ -70,7 +77,14 @@ def against_length(found: Sequence[Result], metric: str) -> Figure:
             lengths[-1], chance + 0.015, "chance", color="0.4", ha="right", fontsize=9
         )
     axes.set_ylabel(LABELS[metric])
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        handlelength=3,  # shows dashes
+        columnspacing=1,
+    )
     return figure
 
 

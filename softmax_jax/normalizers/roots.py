@@ -22,12 +22,13 @@ class Link(Protocol):
 
 @jax.custom_jvp
 def threshold(link: Link, z: Rows, visible: Visible) -> Statistic:
-    """tau with sum_j psi(z_j - tau) = 1 over the visible scores, by implicit derivative.
+    """tau with sum_j psi(z_j - tau) = 1 over the visible z, by implicit derivative.
 
     The visible maximum of z must be 0. Differentiable in z and in the parameters of
-    `link`, forward and reverse, to any order; inside `lax.scan` and `lax.map`, where JAX
-    drops custom rules from what it has differentiated once, to the second. That is what
-    the Newton step at the end is for: it adds 0, and has the derivative of the root.
+    `link`, forward and reverse, to any order; inside `lax.scan` and `lax.map`, where
+    JAX drops custom rules from what it has differentiated once, to the second. That is
+    what the Newton step at the end is for: it adds 0, and has the derivative of the
+    root.
     """
     tau = jax.lax.stop_gradient(_newton(link, z, visible))
     mass, slope = _mass_and_slope(link, z, visible, tau)

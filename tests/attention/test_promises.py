@@ -1,5 +1,6 @@
 """What holds on every path: planted garbage, empty rows, dtypes, memory, choice."""
 
+import itertools
 import re
 
 import jax
@@ -34,9 +35,13 @@ def value_and_grads(q, k, v, normalizer, **keywords):
     return output, gradients
 
 
-# `chunked` runs the code of `reference`, so one row per family is enough for it.
-GARBAGE = [(name, "reference") for name in sj.CATALOGUE] + [
-    (name, "chunked") for name in ("ssmax", "entmax", "sigmoid")
+# One row per family by default; every row on both paths with -m slow.
+PROMPT = [(name, "reference") for name in ("ssmax", "entmax", "sigmoid")] + [
+    ("ssmax", "chunked")
+]
+GARBAGE = [
+    pytest.param(*case, marks=[] if case in PROMPT else pytest.mark.slow)
+    for case in itertools.product(sj.CATALOGUE, ["reference", "chunked"])
 ]
 
 
