@@ -42,6 +42,7 @@ def test_free_multipliers_scale_each_row_by_its_own() -> None:
     np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_table_is_learned_once_for_all_layers(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"In the beginning was the word. " * 100)
     mapping = {

@@ -34,6 +34,7 @@ def test_needles_are_where_they_are_said_to_be() -> None:
         needle.make(TEXT, 50, rows=1, seed=0)
 
 
+@pytest.mark.slow
 def test_another_theta_keeps_every_weight_and_a_swap_its_own_parameters() -> None:
     model = Transformer(MODEL, rngs=nnx.Rngs(1))
     tokens = jnp.asarray(TEXT[None, :24], jnp.int32)
@@ -89,6 +90,7 @@ def outcome(
 SSMAX = {"normalizer": "ssmax(scale=0.24)", "learned": ()}
 
 
+@pytest.mark.slow
 def test_an_arm_trains_and_another_takes_its_parameters(
     config: LanguageModelConfig, tmp_path: Path
 ) -> None:
