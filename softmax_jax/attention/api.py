@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,50 +26,6 @@ IMPLEMENTATIONS = ("reference", "chunked")
 LARGE = 1 << 20
 
 
-@overload
-def dot_product_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    bias: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    *,
-    normalizer: str | Normalizer = "softmax",
-    scale: ArrayLike | None = None,
-    is_causal: bool = False,
-    query_seq_lengths: ArrayLike | None = None,
-    key_value_seq_lengths: ArrayLike | None = None,
-    local_window_size: int | tuple[int, int] | None = None,
-    segment_ids: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
-    query_offset: ArrayLike | None = None,
-    logits_soft_cap: float | None = None,
-    implementation: str | Sequence[str] | None = None,
-    return_weights: Literal[False] = False,
-) -> Array: ...
-
-
-@overload
-def dot_product_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    bias: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    *,
-    normalizer: str | Normalizer = "softmax",
-    scale: ArrayLike | None = None,
-    is_causal: bool = False,
-    query_seq_lengths: ArrayLike | None = None,
-    key_value_seq_lengths: ArrayLike | None = None,
-    local_window_size: int | tuple[int, int] | None = None,
-    segment_ids: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
-    query_offset: ArrayLike | None = None,
-    logits_soft_cap: float | None = None,
-    implementation: str | Sequence[str] | None = None,
-    return_weights: Literal[True],
-) -> tuple[Array, Array]: ...
-
-
 def dot_product_attention(
     query: Float[Array, "*b t h d"],
     key: Float[Array, "*b s k d"],
@@ -88,7 +44,7 @@ def dot_product_attention(
     logits_soft_cap: float | None = None,
     implementation: str | Sequence[str] | None = None,
     return_weights: bool = False,
-) -> Array | tuple[Array, Array]:
+) -> Any:
     """o = N(c(n) * (softcap(scale * q.k) + bias)) v for any normalizer N.
 
     The names and layout of `jax.nn.dot_product_attention`, plus what it lacks.
