@@ -21,9 +21,9 @@ from softmax_jax.training.loop import fit
 INTERRUPTED = "Interrupted; what is finished is kept, and the same command goes on."
 NEXT = """
 Next:
-  softmax-jax run scalable_softmax --size quick --seeds 3
-  softmax-jax train configs/lm.py --config.model.normalizer="entmax(alpha=1.25)"
-  softmax-jax list
+  {command} run scalable_softmax --size quick --seeds 3
+  {command} train configs/lm.py --config.model.normalizer="entmax(alpha=1.25)"
+  {command} list
 """
 
 
@@ -98,7 +98,8 @@ def _run(arguments: argparse.Namespace) -> None:
     paths = "".join(f"  {path}\n" for path in (*drawn[:1], report_path))
     sys.stdout.write(f"\nFigure and report:\n{paths}")
     if arguments.size == "demo":
-        sys.stdout.write(NEXT)
+        # As it was called: the command need not be on the PATH.
+        sys.stdout.write(NEXT.format(command=sys.argv[0]))
 
 
 def _report(arguments: argparse.Namespace) -> None:

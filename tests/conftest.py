@@ -22,9 +22,3 @@ def x64() -> Iterator[None]:
     """Runs the test in float64."""
     with jax.enable_x64(True):
         yield
-
-
-@pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Half the compile time, for tests of programs rather than of arithmetic."""
-    yield

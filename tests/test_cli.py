@@ -10,8 +10,6 @@ from softmax_jax import cli
 from softmax_jax.evidence import experiment
 from softmax_jax.evidence.outcome import Outcome
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = """
 from ml_collections import ConfigDict
 from softmax_jax.evidence.lookup import LookupConfig

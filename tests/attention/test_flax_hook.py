@@ -15,14 +15,6 @@ from softmax_jax.attention.flax_hook import AttentionFn
 pytestmark = pytest.mark.core
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Nothing here runs long enough to be worth optimizing."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 LEAD, T, HEADS, WIDTH = (2, 3), 5, 4, 8
 X = jnp.asarray(np.random.default_rng(0).normal(size=(*LEAD, T, WIDTH)), jnp.float32)
 CAUSAL = linen.make_causal_mask(X[..., 0])

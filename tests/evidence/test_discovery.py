@@ -12,8 +12,6 @@ from softmax_jax.evidence.discovery import DiscoveryConfig, FreeMultiplier, fit_
 from softmax_jax.nn import NormalizerParam
 from softmax_jax.training.config import RunConfig, from_mapping
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_logarithm_is_found_exactly_and_a_line_is_not() -> None:
     n = np.arange(1, 129)

@@ -16,8 +16,6 @@ from softmax_jax.evidence.outcome import Outcome
 from softmax_jax.nn import Transformer, TransformerConfig
 from softmax_jax.training.config import RunConfig, from_mapping
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = TransformerConfig(vocabulary=256, layers=1, width=16, heads=2)
 TEXT = np.frombuffer(b"In the beginning was the word. " * 400, np.uint8)
 

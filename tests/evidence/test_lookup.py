@@ -6,7 +6,6 @@ from flax import nnx
 from softmax_jax.evidence.lookup import LookupConfig, LookupModel
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("asked", "found"), [(None, 1 / 16), (1.0, 1.0)])
 def test_embeddings_have_the_variance_asked_for(asked, found) -> None:
     config = LookupConfig(width=16, vocabulary=512, embedding_variance=asked)

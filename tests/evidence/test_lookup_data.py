@@ -3,11 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from softmax_jax.data import lookup
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 STATIC = ("shortest", "capacity", "vocabulary", "values")
 draw = jax.jit(lookup.batch, static_argnums=(1, 2), static_argnames=STATIC)

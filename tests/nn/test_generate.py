@@ -18,14 +18,6 @@ ROWS = tuple(sj.CATALOGUE)
 PROMPT = jnp.asarray([[3, 1, 4], [2, 7, 1]], jnp.int32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Nothing here runs long enough to be worth optimizing."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def model():
     config = nn.TransformerConfig(

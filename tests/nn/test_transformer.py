@@ -19,14 +19,6 @@ VOCABULARY, LAYERS, WIDTH, HEADS = 11, 2, 16, 2
 TOKENS = jnp.asarray([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8]], jnp.int32)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Nothing here runs long enough to be worth optimizing."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def without_type_checks(monkeypatch):
     """As a user calls it: types are checked in tests only."""

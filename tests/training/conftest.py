@@ -39,11 +39,6 @@ def config() -> Callable[..., RunConfig]:
     return make_config
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly(quick_compilation: None) -> None:
-    """Every test here compiles programs that run for a few steps."""
-
-
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once() -> Iterator[None]:
     """Configurations that compute the same share their compiled functions."""
