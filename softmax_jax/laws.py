@@ -51,9 +51,9 @@ def variants(normalizer: Normalizer) -> list[Normalizer]:
 
 
 def scores() -> Array:
-    """Rows of 9: narrow, wide, all positive, all negative, and one with ties."""
+    """Rows of 10: narrow, wide, all positive, all negative, and one with ties."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(5, 9)) * np.array([[0.5], [5], [1], [1], [1]])
+    rows = rng.normal(size=(5, 10)) * np.array([[0.5], [5], [1], [1], [1]])
     rows[2], rows[3] = abs(rows[2]) + 0.1, -abs(rows[3]) - 0.1
     rows[4, 3:6] = rows[4, 2]
     return jnp.asarray(rows)
@@ -87,7 +87,7 @@ def simplex(normalizer: Normalizer) -> str | None:
 def subsimplex(normalizer: Normalizer) -> str | None:
     p = normalizer(scores())
     total = p.sum(-1)
-    if p.min() < 0 or not (0 < total.min() and total.max() <= 1 + TOLERANCE):
+    if p.min() < 0 or not total.max() <= 1 + TOLERANCE:
         return f"weights from {float(p.min()):.3g}, row sums up to {float(total.max())}"
     return None
 
@@ -98,8 +98,8 @@ def unit_interval(normalizer: Normalizer) -> str | None:
 
 
 def sparse(normalizer: Normalizer) -> str | None:
-    p = normalizer(jnp.asarray([0.0, -20.0, -40.0]))
-    return None if p[2] == 0 else f"a score of -40 below one of 0 weighs {p[2]:.3g}"
+    p = normalizer(-20.0 * jnp.arange(20.0))
+    return None if p[-1] == 0 else f"the last of 0, -20, ..., -380 weighs {p[-1]:.3g}"
 
 
 def shift_invariant(normalizer: Normalizer) -> str | None:
@@ -125,7 +125,7 @@ def separable(normalizer: Normalizer) -> str | None:
 
 
 def permutation(normalizer: Normalizer) -> str | None:
-    z, order = scores(), jnp.asarray([3, 1, 4, 0, 5, 8, 2, 6, 7])
+    z, order = scores(), jnp.asarray([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
     moved, kept = normalizer(z[:, order]), normalizer(z)[:, order]
     return _apart("weights of reordered scores", moved, kept)
 
@@ -158,7 +158,7 @@ def masked_is_absent(normalizer: Normalizer) -> str | None:
 
 def empty_row_is_zero(normalizer: Normalizer) -> str | None:
     arrays = jax.tree.map(jnp.asarray, normalizer)
-    nothing = jnp.zeros(9, bool)
+    nothing = jnp.zeros(10, bool)
 
     def loss(normalizer, z):
         return normalizer(z, where=nothing).sum()
@@ -226,6 +226,20 @@ def derivative(normalizer: Normalizer) -> str | None:
     )
 
 
+def logarithm(normalizer: Normalizer) -> str | None:
+    """log p against p, then its derivative, where p is not 0."""
+    z, rng = scores()[:4], np.random.default_rng(2)
+    p, log_p = normalizer(z), normalizer.log(z)
+    broken = _apart("exp(log p) and p", jnp.exp(log_p), p, 1e-9 * max(1.0, p.max()))
+    if broken or (jnp.isfinite(log_p) != (p > 0)).any():
+        return broken or "log p is not finite where p > 0, or finite where p is 0"
+    cotangent = jnp.where(p > 0, jnp.asarray(rng.normal(size=z.shape)), 0)
+    of_log = jax.vjp(normalizer.log, z)[1](cotangent)[0]
+    through = jax.vjp(normalizer, z)[1](cotangent / jnp.where(p > 0, p, 1))[0]
+    scale = max(1.0, float(jnp.abs(through).max()))
+    return _apart("d log p and dp / p", of_log, through, 1e-8 * scale)
+
+
 def _law(check: Callable, statement: str) -> Law:
     return Law(check.__name__, statement, _everywhere(check))
 
@@ -236,7 +250,7 @@ TAGS = {
         _law(simplex, "weights are not negative and sum to 1"),
         _law(subsimplex, "weights are not negative and sum to at most 1"),
         _law(unit_interval, "every weight lies in [0, 1]"),
-        _law(sparse, "a score far enough below the largest weighs exactly 0"),
+        _law(sparse, "the lowest of many scores weighs exactly 0"),
         _law(shift_invariant, "adding a constant to the row changes nothing"),
         _law(order_preserving, "a larger score never weighs less"),
         _law(symmetric_jacobian, "dp_i/dz_j = dp_j/dz_i: p is a gradient"),
@@ -253,4 +267,5 @@ PROMISES = (
     _law(half_precision, "bfloat16 is computed in float32 and returned as bfloat16"),
     _law(any_axis, "any axis, or all of them, means what it says"),
     _law(derivative, "derivatives in z and parameters match finite differences"),
+    _law(logarithm, "the logarithm agrees with the weights, in value and gradient"),
 )

@@ -2,11 +2,12 @@
 
 import inspect
 
+import jax
 import jaxtyping
 import pytest
 
 import softmax_jax as sj
-from softmax_jax.normalizers.parameters import declared_parameters
+from softmax_jax.normalizers.parameters import settable
 
 pytestmark = pytest.mark.core
 
@@ -14,20 +15,31 @@ pytestmark = pytest.mark.core
 @pytest.mark.parametrize("name", sj.CATALOGUE)
 def test_function_class_name_and_spec_are_one(name):
     row = sj.CATALOGUE[name]
-    assert row.function.__name__ == row.cls.__name__.lower() == name
+    assert row.function.__name__ == name
+    assert row.cls.__name__.lower() == name.replace("_", "")
+    assert inspect.signature(getattr(sj, f"log_{name}")) == inspect.signature(
+        row.function
+    )
     assert getattr(sj, name) is row.function
     assert getattr(sj, row.cls.__name__) is row.cls
     assert sj.parse(name) == row.cls()
     keywords = set(inspect.signature(row.function).parameters) - {"x", "axis", "where"}
-    assert keywords == set(declared_parameters(row.cls))
+    assert keywords == set(settable(row.cls))
 
 
 @pytest.mark.parametrize("name", sj.CATALOGUE)
 def test_function_and_class_share_their_defaults(name):
     row = sj.CATALOGUE[name]
     keywords = inspect.signature(row.function).parameters
-    for parameter, declared in declared_parameters(row.cls).items():
-        assert keywords[parameter].default == declared.default
+    for field in settable(row.cls):
+        assert keywords[field].default == getattr(row.cls(), field)
+
+
+def test_no_two_rows_are_one_structure_to_jit():
+    """Else what was compiled for one could be run for the other."""
+    structures = [jax.tree.structure(row.cls()) for row in sj.CATALOGUE.values()]
+    equal = [a == b for a in structures for b in structures]
+    assert sum(equal) == len(structures)
 
 
 def test_parse_reads_parameters():

@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors"},
     {"normalizers"},
+    {"query_scales"},
     {"catalogue"},
-    {"attention", "losses", "analysis", "laws"},
+    {"attention", "losses", "analysis", "laws", "logarithms"},
     {"heads"},
     {"softmax_jax"},
     {"nn"},

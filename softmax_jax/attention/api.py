@@ -15,9 +15,10 @@ from softmax_jax.attention.arrange import arrange, check_operands
 from softmax_jax.attention.chunked import chunked
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.reference import reference
-from softmax_jax.catalogue import parse
+from softmax_jax.catalogue import parse, parse_query_scale
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.query_scales.base import QueryScale
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,12 @@ def dot_product_attention(
     segment_ids: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     query_offset: ArrayLike | None = None,
     logits_soft_cap: float | None = None,
+    query_scale: str | QueryScale | None = None,
     implementation: str | Sequence[str] | None = None,
     return_weights: bool = False,
+    return_stats: bool = False,
 ) -> Any:
-    """o = N(c(n) * (softcap(scale * q.k) + bias)) v for any normalizer N.
+    """o = N(c * (softcap(scale * q.k) + bias)) v for any normalizer N.
 
     The names and layout of `jax.nn.dot_product_attention`, plus what it lacks.
 
@@ -66,20 +69,26 @@ def dot_product_attention(
       query_offset: the position of the first query among the keys, an int or [B]. The
         default puts the last query at the last key (of each example, where lengths are
         given). `jax.nn` puts the first query at the first key; pass 0 for that.
-      logits_soft_cap: c in c * tanh(scale * q.k / c).
+      logits_soft_cap: a in a * tanh(scale * q.k / a).
+      query_scale: c, which multiplies the scores of a query given what it sees: a spec
+        string ("log_length(scale=0.43)") or a `QueryScale`, with parameters as above.
       implementation: "reference" or "chunked"; a sequence takes the first that can
         serve, None chooses by size. The choice is logged at level DEBUG.
       return_weights: also returns the weights [B, H, T, S]; the reference alone can.
+      return_stats: also returns `Statistics`, named fields of [B, H, T].
 
     Returns:
-      [B, T, H, V] in the dtype of `query`. A query that sees nothing gets zeros. What
-      stands in keys and values that nothing sees cannot reach output or gradients.
+      [B, T, H, V] in the dtype of `query`, or a tuple of it and what else was asked
+      for, weights before statistics. A query that sees nothing gets zeros. What stands
+      in keys and values that nothing sees cannot reach output or gradients.
 
     Raises:
       NotImplementedError: the implementation asked for cannot do what was asked.
       UserError: an argument does not fit; the sentence names it.
     """
     normalizer = parse(normalizer)
+    if query_scale is not None:
+        query_scale = parse_query_scale(query_scale)
     batched = query.ndim == 4
     if not batched:
         query, key, value = (jnp.asarray(x)[None] for x in (query, key, value))
@@ -91,6 +100,7 @@ def dot_product_attention(
         bias,
         mask,
         normalizer,
+        query_scale,
         is_causal=is_causal,
         query_seq_lengths=query_seq_lengths,
         key_value_seq_lengths=key_value_seq_lengths,
@@ -101,24 +111,47 @@ def dot_product_attention(
     large = query.shape[1] * key.shape[1] >= LARGE
     chosen = _choose(implementation, return_weights=return_weights, large=large)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    output, weights = _attend(
-        operands, scale, logits_soft_cap, implementation=chosen, offset=offset
+    output, weights, stats = _attend(
+        operands,
+        scale,
+        logits_soft_cap,
+        implementation=chosen,
+        offset=offset,
+        return_stats=return_stats,
     )
-    output = jnp.moveaxis(output.reshape(query.shape[0], -1, *output.shape[3:]), 1, 2)
-    if not batched:
-        output = output[0]
     if not return_weights:
-        return output
-    weights = weights.reshape(query.shape[0], -1, *weights.shape[3:])
-    return output, weights if batched else weights[0]
+        weights = None
+    output, weights, stats = jax.tree.map(_merge_heads, (output, weights, stats))
+    output = jnp.moveaxis(output, 1, 2)
+    if not batched:
+        output, weights, stats = jax.tree.map(lambda x: x[0], (output, weights, stats))
+    extras = [extra for extra in (weights, stats) if extra is not None]
+    return (output, *extras) if extras else output
 
 
-@functools.partial(jax.jit, static_argnames=("implementation", "offset"))
-def _attend(operands: Operands, scale, soft_cap, *, implementation, offset):
-    """Outputs [B, K, G, T, V], and weights [B, K, G, T, S] or None."""
+@functools.partial(
+    jax.jit, static_argnames=("implementation", "offset", "return_stats")
+)
+def _attend(
+    operands: Operands, scale, soft_cap, *, implementation, offset, return_stats
+):
+    """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
     if implementation == "chunked":
-        return chunked(operands, offset=offset, scale=scale, soft_cap=soft_cap), None
-    return reference(operands, scale=scale, soft_cap=soft_cap)
+        output, stats = chunked(
+            operands,
+            offset=offset,
+            scale=scale,
+            soft_cap=soft_cap,
+            return_stats=return_stats,
+        )
+        return output, None, stats
+    attended = reference(operands, scale=scale, soft_cap=soft_cap)
+    return attended if return_stats else attended._replace(statistics=None)
+
+
+def _merge_heads(array: Array) -> Array:
+    """[B, K, G, ...] as [B, H, ...]."""
+    return array.reshape(array.shape[0], -1, *array.shape[3:])
 
 
 def _choose(

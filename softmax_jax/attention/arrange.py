@@ -1,5 +1,7 @@
 """From the caller's arguments to `Operands`: every check of attention is here."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -9,6 +11,10 @@ from softmax_jax.attention.masks import Mask, Window
 from softmax_jax.attention.operands import Operands
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer, compute_dtype
+from softmax_jax.normalizers.parameters import Parametrised
+from softmax_jax.query_scales.base import QueryScale
+
+Lifted = TypeVar("Lifted", bound=Parametrised | None)
 
 
 def check_operands(query: Array, key: Array, value: Array) -> None:
@@ -42,6 +48,7 @@ def arrange(
     bias: ArrayLike | None,
     mask: ArrayLike | None,
     normalizer: Normalizer,
+    query_scale: QueryScale | None,
     *,
     is_causal: bool,
     query_seq_lengths: ArrayLike | None,
@@ -82,6 +89,7 @@ def arrange(
         bias=_pairwise("bias", bias, scores, kv),
         mask=described,
         normalizer=_lifted(normalizer, query, kv),
+        query_scale=_lifted(query_scale, query, kv),
     )
     return operands, offset if isinstance(offset, int) else None
 
@@ -111,8 +119,8 @@ def _pairwise(
     return _grouped(array.reshape((1,) * (4 - array.ndim) + array.shape), kv_heads)
 
 
-def _lifted(normalizer: Normalizer, query: Array, kv_heads: int) -> Normalizer:
-    """The normalizer with leaves [B, K, G, T, 1] in the dtype of the scores."""
+def _lifted(owner: Lifted, query: Array, kv_heads: int) -> Lifted:
+    """`owner` with leaves [B, K, G, T, 1] in the dtype of the scores."""
     b, t, h, _ = query.shape
 
     def lift(leaf: ArrayLike) -> Array:
@@ -122,12 +130,12 @@ def _lifted(normalizer: Normalizer, query: Array, kv_heads: int) -> Normalizer:
             size not in (1, full) for size, full in zip(shape, (b, t, h), strict=True)
         ):
             raise UserError(
-                f"a parameter of {type(normalizer).__name__} has shape {leaf.shape}, "
+                f"a parameter of {type(owner).__name__} has shape {leaf.shape}, "
                 f"which does not broadcast against [B, T, H] = {(b, t, h)}"
             )
         return _grouped(jnp.moveaxis(leaf.reshape(shape), 2, 1), kv_heads)[..., None]
 
-    return jax.tree.map(lift, normalizer)
+    return jax.tree.map(lift, owner)
 
 
 def _lengths(name: str, lengths: ArrayLike | None, batch: int) -> Array | None:

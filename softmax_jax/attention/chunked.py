@@ -15,26 +15,30 @@ from jax import Array
 from softmax_jax.attention.masks import key_range
 from softmax_jax.attention.operands import Operands, over_leading_axis, sequential
 from softmax_jax.attention.reference import attend
+from softmax_jax.attention.statistics import Statistics
 
 BLOCK = 256
 # Each band is traced on its own, with its own static key range.
 MAX_BANDS = 4
 
 
-def chunked(operands: Operands, *, offset: int | None, scale, soft_cap) -> Array:
-    """Outputs [B, K, G, T, V]; `offset` is the static query offset, if there is one.
+def chunked(
+    operands: Operands, *, offset: int | None, scale, soft_cap, return_stats: bool
+) -> tuple[Array, Statistics | None]:
+    """Outputs [B, K, G, T, V], and statistics [B, K, G, T] if they are asked for.
 
-    With a static offset the keys that causality or a window rules out for a band of
-    queries are never computed.
+    `offset` is the static query offset, if there is one: then the keys that causality
+    or a window rules out for a band of queries are never computed.
     """
 
     @jax.checkpoint
-    def block(head: Operands) -> Array:
-        return attend(head, scale=scale, soft_cap=soft_cap)[0]
+    def block(head: Operands):
+        attended = attend(head, scale=scale, soft_cap=soft_cap)
+        return attended.output, attended.statistics if return_stats else None
 
-    def head(operands: Operands) -> Array:
+    def head(operands: Operands):
         bands = [block_rows(block, band) for band in split_bands(operands, offset)]
-        return jnp.concatenate(bands, axis=1)
+        return join_rows(bands)
 
     example = functools.partial(over_leading_axis, sequential, head)
     return over_leading_axis(sequential, example, operands)
@@ -53,17 +57,26 @@ def split_bands(head: Operands, offset: int | None) -> list[Operands]:
     return [head.slice(rows, see(rows, keys)) for rows in bands]
 
 
-def block_rows(block, band: Operands) -> Array:
+def block_rows(block, band: Operands):
     """`block` over equal blocks of the band's queries, then over what remains."""
     queries, keys = band.query.shape[1], range(band.key.shape[0])
     full = queries // BLOCK
     outputs = []
     if full:
         whole = band.slice(range(full * BLOCK), keys).split_rows(full)
-        parts = over_leading_axis(sequential, block, whole)  # [full, G, BLOCK, V]
-        outputs.append(
-            jnp.moveaxis(parts, 0, 1).reshape(parts.shape[1], full * BLOCK, -1)
-        )
+        parts = over_leading_axis(sequential, block, whole)
+        outputs.append(jax.tree.map(merge_blocks, parts))
     if queries % BLOCK:
         outputs.append(block(band.slice(range(full * BLOCK, queries), keys)))
-    return jnp.concatenate(outputs, axis=1)
+    return join_rows(outputs)
+
+
+def merge_blocks(parts: Array) -> Array:
+    """[blocks, G, BLOCK, ...] as [G, blocks * BLOCK, ...]."""
+    blocks, groups, height, *rest = parts.shape
+    return jnp.moveaxis(parts, 0, 1).reshape(groups, blocks * height, *rest)
+
+
+def join_rows(parts):
+    """Blocks of queries, one after another along the axis of queries."""
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *parts)

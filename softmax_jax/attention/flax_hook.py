@@ -13,15 +13,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from softmax_jax.attention.api import dot_product_attention
-from softmax_jax.catalogue import parse
+from softmax_jax.catalogue import parse, parse_query_scale
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
-from softmax_jax.normalizers.parameters import declared_parameters
+from softmax_jax.normalizers.parameters import Parametrised, declared_parameters
+from softmax_jax.query_scales.base import QueryScale
 
 
 def attention_fn(
     normalizer: str | Normalizer,
     *,
+    query_scale: str | QueryScale | None = None,
     implementation: str | None = None,
     logits_soft_cap: float | None = None,
 ) -> "AttentionFn":
@@ -33,12 +35,15 @@ def attention_fn(
     key, where that of NNX puts the first at the first: they differ if lengths do.
     """
     normalizer = parse(normalizer)
-    if array_parameters(normalizer):
-        raise UserError(
-            f"attention_fn takes numbers for parameters, got an array in "
-            f"{type(normalizer).__name__}; use softmax_jax.nn.LearnedAttentionFn for it"
-        )
-    return AttentionFn(normalizer, implementation, logits_soft_cap)
+    if query_scale is not None:
+        query_scale = parse_query_scale(query_scale)
+    for owner in (normalizer, query_scale):
+        if owner is not None and array_parameters(owner):
+            raise UserError(
+                f"attention_fn takes numbers for parameters, got an array in "
+                f"{type(owner).__name__}; use softmax_jax.nn.LearnedAttentionFn for it"
+            )
+    return AttentionFn(normalizer, query_scale, implementation, logits_soft_cap)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,7 @@ class AttentionFn:
     """See `attention_fn`."""
 
     normalizer: Normalizer
+    query_scale: QueryScale | None = None
     implementation: str | None = None
     logits_soft_cap: float | None = None
 
@@ -102,6 +108,7 @@ class AttentionFn:
             bias=None if bias is None else flat(bias),
             mask=None if mask is None else flat(mask.astype(bool)),
             normalizer=self.normalizer,
+            query_scale=self.query_scale,
             is_causal=is_causal,
             logits_soft_cap=self.logits_soft_cap,
             implementation=self.implementation,
@@ -112,12 +119,12 @@ class AttentionFn:
         return output.reshape(*batch, *output.shape[1:])
 
 
-def array_parameters(normalizer: Normalizer) -> list[str]:
-    """The parameters that hold an array, which makes the normalizer unhashable."""
+def array_parameters(owner: Parametrised) -> list[str]:
+    """The parameters that hold an array, which makes their owner unhashable."""
     return [
         name
-        for name in declared_parameters(normalizer)
-        if not isinstance(getattr(normalizer, name), numbers.Real)
+        for name in declared_parameters(owner)
+        if not isinstance(getattr(owner, name), numbers.Real)
     ]
 
 

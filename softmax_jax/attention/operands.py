@@ -10,6 +10,7 @@ from jax import Array
 
 from softmax_jax.attention.masks import Mask
 from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.query_scales.base import QueryScale
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +28,7 @@ class Operands:
     bias: Array | None  # [B, K, G, T, S]
     mask: Mask  # leaves [B, K, G, T, S]
     normalizer: Normalizer  # leaves [B, K, G, T, 1]
+    query_scale: QueryScale | None  # leaves [B, K, G, T, 1]
 
     def slice(self, rows: range, keys: range) -> "Operands":
         """The queries `rows` with the keys `keys`."""
@@ -49,6 +51,7 @@ class Operands:
             bias=take_pairs(self.bias),
             mask=take_pairs(self.mask),
             normalizer=take_rows(self.normalizer),
+            query_scale=take_rows(self.query_scale),
         )
 
     def split_rows(self, blocks: int) -> "Operands":
@@ -62,7 +65,7 @@ class Operands:
             return jnp.moveaxis(parts, -3, 0)
 
         whole = dataclasses.replace(self, key=self.key[None], value=self.value[None])
-        per_row = ("query", "bias", "mask", "normalizer")
+        per_row = ("query", "bias", "mask", "normalizer", "query_scale")
         return dataclasses.replace(
             whole,
             **{name: jax.tree.map(split, getattr(self, name)) for name in per_row},

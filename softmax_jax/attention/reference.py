@@ -1,24 +1,34 @@
 """The definition of correct: scores, weights, values, in plain jnp.
 
-    z = c(n) * (softcap(scale * q.k) + bias),  p = N(z),  o = p v
+    z = c * (softcap(scale * q.k) + bias),  p = N(z),  o = p v
 
-with n the visible keys of the query. Everything is computed in float32 or wider.
+with c the query scale. Everything is computed in float32 or wider.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from softmax_jax.attention.operands import Operands, over_leading_axis
+from softmax_jax.attention.statistics import Statistics, statistics
+from softmax_jax.normalizers import rows
 from softmax_jax.normalizers.base import compute_dtype
+from softmax_jax.query_scales.base import Seen
 
 
-def attend(
-    operands: Operands, *, scale: Array, soft_cap: Array | None
-) -> tuple[Array, Array]:
-    """Outputs [G, T, V] and weights [G, T, S] of the query heads of one key head.
+class Attended(NamedTuple):
+    """Outputs [..., G, T, V], weights [..., G, T, S] and statistics [..., G, T]."""
+
+    output: Array
+    weights: Array
+    statistics: Statistics
+
+
+def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Attended:
+    """The query heads of one key head.
 
     Keys that no query sees and queries that see nothing are zeroed before they are
     multiplied, so that whatever stands there reaches neither values nor gradients.
@@ -37,20 +47,38 @@ def attend(
         seeing = visible.any(axis=2, keepdims=True)
         key, value = jnp.where(seen, key, 0), jnp.where(seen, value, 0)
         query = jnp.where(seeing, query, 0)
-    z = jnp.einsum("gtd,sd->gts", query, key, preferred_element_type=dtype)
-    z = jnp.asarray(scale, dtype) * z
+    scale = jnp.asarray(scale, dtype)
+    z = scale * jnp.einsum("gtd,sd->gts", query, key, preferred_element_type=dtype)
     if soft_cap is not None:
         cap = jnp.asarray(soft_cap, dtype)
         z = cap * jnp.tanh(z / cap)
     if operands.bias is not None:
         z = z + operands.bias.astype(dtype)
-    weights = operands.normalizer.weights(z, visible)
+    scores = z
+    if operands.query_scale is not None:
+        n = rows.visible_count(z, visible)
+        seen_by_query = Seen(n, visible, _lengths(key.astype(dtype)), scale)
+        z = operands.query_scale.multiplier(seen_by_query) * rows.hide(z, visible)
+    normalizer, z = operands.normalizer.prepare(z, visible)
+    level = normalizer.solve(z, visible)
+    weights = normalizer.weigh(z, visible, level)
     output = jnp.einsum("gts,sv->gtv", weights, value.astype(dtype))
-    return output.astype(query.dtype), weights
+    return Attended(
+        output.astype(query.dtype),
+        weights,
+        statistics(normalizer, level, scores, visible, weights),
+    )
 
 
-def reference(operands: Operands, *, scale, soft_cap) -> tuple[Array, Array]:
-    """Outputs [B, K, G, T, V] and weights [B, K, G, T, S], all at once."""
+def reference(operands: Operands, *, scale, soft_cap) -> Attended:
+    """All batches and heads at once, as leading axes [B, K, ...]."""
     head = functools.partial(attend, scale=scale, soft_cap=soft_cap)
     example = functools.partial(over_leading_axis, jax.vmap, head)
     return over_leading_axis(jax.vmap, example, operands)
+
+
+def _lengths(key: Array) -> Array:
+    """|k_j| as [1, 1, S]; a key of zeros has length and gradient 0."""
+    square = jnp.sum(key**2, axis=-1)
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))[None, None]

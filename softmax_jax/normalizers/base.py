@@ -6,9 +6,8 @@ are written here, once.
 """
 
 import abc
-import dataclasses
 import functools
-from typing import Any, ClassVar, dataclass_transform
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,37 +17,32 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers import roots, rows
-from softmax_jax.normalizers.parameters import check_bounds, parameter
+from softmax_jax.normalizers.parameters import Parametrised
 from softmax_jax.normalizers.rows import Rows, Statistic, Visible
 
 Axis = int | tuple[int, ...] | None
 
 
-@dataclass_transform(
-    frozen_default=True, kw_only_default=True, field_specifiers=(parameter,)
-)
-class Normalizer(abc.ABC):
-    """p = N(z): maps the visible scores of a row to weights.
+class Level(NamedTuple):
+    """The solution of a row: its unknown, measured from the row's top.
 
-    A subclass becomes a frozen, keyword-only dataclass and a pytree by itself: fields
-    declared with `parameter` are its leaves, all others are static. An instance is
-    callable with the manners of `jax.nn.softmax`.
+    Ratio: the mass in units of e^top, with top the largest log weight. Threshold: tau
+    below top, the largest score. Kept apart, because their sum would lose digits.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-    formula: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
-    tags: ClassVar[frozenset[str]] = frozenset()
+    top: Statistic
+    unknown: Statistic
 
-    def __init_subclass__(cls, **kwargs) -> None:
-        super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        leaf = {f.name: "parameter" in f.metadata for f in dataclasses.fields(cls)}
-        jax.tree_util.register_dataclass(
-            cls,
-            data_fields=[name for name in leaf if leaf[name]],
-            meta_fields=[name for name in leaf if not leaf[name]],
-        )
+
+class Normalizer(Parametrised, abc.ABC):
+    """p = N(z): maps the visible scores of a row to weights.
+
+    Fields declared with `parameter` are differentiable leaves, all others are static.
+    An instance is callable with the manners of `jax.nn.softmax`. A family says how a
+    row is solved for its one unknown, and what every score weighs at that solution.
+    """
+
+    tags: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(
         self,
@@ -64,57 +58,111 @@ class Normalizer(abc.ABC):
         against x with size 1 along `axis`. Computes in float32 or wider and returns
         the dtype of x.
         """
-        check_bounds(self)
-        return _normalize(self, jnp.asarray(x), where, axis=axis)
+        self.check()
+        return _normalize(self, jnp.asarray(x), where, axis=axis, log=False)
+
+    def log(
+        self,
+        x: Shaped[ArrayLike, "*shape"],
+        *,
+        axis: Axis = -1,
+        where: Bool[ArrayLike, "..."] | None = None,
+    ) -> Float[Array, "*shape"]:
+        """The logarithms of the weights, finite where these underflow.
+
+        -inf without a gradient where a score is masked or weighs exactly 0.
+        """
+        self.check()
+        return _normalize(self, jnp.asarray(x), where, axis=axis, log=True)
 
     def multiplier(self, n: Statistic) -> Array | None:
         """What the scores are multiplied by, given the visible count n; None is 1."""
         return None
 
     def rows(self, n: Statistic, z: Rows, visible: Visible) -> "Normalizer":
-        """This normalizer with the parameters that depend on the row filled in."""
+        """This normalizer with what depends on the row filled in."""
         return self
 
     @abc.abstractmethod
-    def normalize(self, z: Rows, visible: Visible) -> Rows:
-        """The weights of rows along the last axis; masked scores are 0 already."""
+    def solve(self, z: Rows, visible: Visible) -> Level | None:
+        """The unknown of each row; masked scores are 0 already."""
 
-    def weights(self, z: Rows, visible: Visible) -> Rows:
-        """The weights of rows of raw scores: the whole pipeline, in one dtype."""
+    @abc.abstractmethod
+    def weigh(self, z: Rows, visible: Visible, level: Level | None) -> Rows:
+        """The weights at that solution."""
+
+    @abc.abstractmethod
+    def log_weigh(self, z: Rows, visible: Visible, level: Level | None) -> Rows:
+        """The logarithms of the weights at that solution."""
+
+    def prepare(self, z: Rows, visible: Visible) -> tuple["Normalizer", Rows]:
+        """The normalizer of these rows, and the scores as it wants them."""
         n = rows.visible_count(z, visible)
         z = rows.hide(z, visible)
         scale = self.multiplier(n)
         if scale is not None:
             z = scale * z
-        return self.rows(n, z, visible).normalize(z, visible)
+        return self.rows(n, z, visible), z
+
+    def weights(self, z: Rows, visible: Visible) -> Rows:
+        """The weights of rows of raw scores: the whole pipeline, in one dtype."""
+        normalizer, z = self.prepare(z, visible)
+        return normalizer.weigh(z, visible, normalizer.solve(z, visible))
+
+    def log_weights(self, z: Rows, visible: Visible) -> Rows:
+        """The logarithms of the weights of rows of raw scores."""
+        normalizer, z = self.prepare(z, visible)
+        return normalizer.log_weigh(z, visible, normalizer.solve(z, visible))
 
 
 class Ratio(Normalizer):
-    """p_j = w(z_j) / (c + sum_i w(z_i)): a positive weight over the mass of its row.
+    """p_j = w(z_j) f(z_j) / (c + sum_i w(z_i) g(z_i)): a weight over its row's mass.
 
-    Computed as exp(log w - m) with m the largest log w or log c of the row, so that
-    nothing overflows; a row whose mass is exactly 0 has zero weights.
+    w is positive and given by its logarithm; f and g are bounded, may be 0, and are 1
+    unless a member says otherwise. Computed with exp(log w - m), m the largest log w or
+    log c of the row, so that nothing overflows; a mass of exactly 0 gives zero weights.
     """
 
     @abc.abstractmethod
     def log_weight(self, z: Array) -> Array:
         """log w(z), elementwise."""
 
+    def factor(self, z: Array) -> Array | None:
+        """f(z) >= 0, elementwise; None is 1."""
+        return None
+
+    def mass_factor(self, z: Array) -> Array | None:
+        """g(z) >= 0, elementwise; as f unless it is said."""
+        return self.factor(z)
+
     def log_constant(self) -> ArrayLike | None:
         """log c, a mass that belongs to no key; None is c = 0."""
         return None
 
-    def normalize(self, z: Rows, visible: Visible) -> Rows:
+    def solve(self, z: Rows, visible: Visible) -> Level:
         log_w = self.log_weight(z)
         log_c = self.log_constant()
         m = rows.maximum(log_w, visible)
         if log_c is not None:
             m = jnp.maximum(m, jax.lax.stop_gradient(log_c))
         w = jnp.exp(rows.hide(log_w - m, visible, -jnp.inf))
-        mass = rows.total(w, None)
+        mass = rows.total(_times(w, self.mass_factor(z)), None)
         if log_c is not None:
             mass = mass + jnp.exp(log_c - m)
-        return w * rows.reciprocal(mass)
+        return Level(m, mass)
+
+    def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
+        w = jnp.exp(rows.hide(self.log_weight(z) - level.top, visible, -jnp.inf))
+        return _times(w, self.factor(z)) * rows.reciprocal(level.unknown)
+
+    def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
+        log_p = (
+            self.log_weight(z) - level.top + rows.log(rows.reciprocal(level.unknown))
+        )
+        factor = self.factor(z)
+        if factor is not None:
+            log_p = log_p + rows.log(factor)
+        return rows.hide(log_p, visible, -jnp.inf)
 
 
 class Threshold(Normalizer):
@@ -128,10 +176,20 @@ class Threshold(Normalizer):
     def inverse(self, p: Array) -> Array:
         """psi^-1(p) for p > 0, elementwise."""
 
-    def normalize(self, z: Rows, visible: Visible) -> Rows:
-        z = rows.hide(z - rows.maximum(z, visible), visible)
-        tau = roots.threshold(self, z, visible)
-        return rows.hide(self.weight(z - tau), visible)
+    def log_weight(self, u: Array) -> Array:
+        """log psi(u), elementwise; -inf for u <= 0."""
+        return rows.log(self.weight(u))
+
+    def solve(self, z: Rows, visible: Visible) -> Level:
+        m = rows.maximum(z, visible)
+        return Level(m, roots.threshold(self, rows.hide(z - m, visible), visible))
+
+    def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
+        return rows.hide(self.weight(z - level.top - level.unknown), visible)
+
+    def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
+        log_p = self.log_weight(z - level.top - level.unknown)
+        return rows.hide(log_p, visible, -jnp.inf)
 
 
 class Elementwise(Normalizer):
@@ -141,8 +199,22 @@ class Elementwise(Normalizer):
     def weight(self, z: Array) -> Array:
         """psi(z), elementwise."""
 
-    def normalize(self, z: Rows, visible: Visible) -> Rows:
+    def log_weight(self, z: Array) -> Array:
+        """log psi(z), elementwise; -inf where psi is 0."""
+        return rows.log(self.weight(z))
+
+    def solve(self, z: Rows, visible: Visible) -> None:
+        return None
+
+    def weigh(self, z: Rows, visible: Visible, level: None) -> Rows:
         return rows.hide(self.weight(z), visible)
+
+    def log_weigh(self, z: Rows, visible: Visible, level: None) -> Rows:
+        return rows.hide(self.log_weight(z), visible, -jnp.inf)
+
+
+def _times(w: Array, factor: Array | None) -> Array:
+    return w if factor is None else w * factor
 
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
@@ -150,8 +222,10 @@ def compute_dtype(dtype: np.dtype) -> np.dtype:
     return jnp.dtype(dtype if jnp.finfo(dtype).bits > 32 else jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnames="axis")
-def _normalize(normalizer: Normalizer, x: Array, where, *, axis: Axis) -> Array:
+@functools.partial(jax.jit, static_argnames=("axis", "log"))
+def _normalize(
+    normalizer: Normalizer, x: Array, where, *, axis: Axis, log: bool
+) -> Array:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise UserError(f"x must be real, got {x.dtype}")
     is_float = jnp.issubdtype(x.dtype, jnp.floating)
@@ -170,7 +244,8 @@ def _normalize(normalizer: Normalizer, x: Array, where, *, axis: Axis) -> Array:
     lifted = jax.tree.map(
         lambda leaf: to_rows(_lift(leaf, x, axes, z.dtype)), normalizer
     )
-    p = lifted.weights(to_rows(z), to_rows(visible))
+    weights = lifted.log_weights if log else lifted.weights
+    p = weights(to_rows(z), to_rows(visible))
     kept = [size for i, size in enumerate(x.shape) if i not in axes]
     p = p.reshape(*kept, *(x.shape[i] for i in axes))
     p = jnp.moveaxis(p, tuple(range(x.ndim - len(axes), x.ndim)), axes)

@@ -32,6 +32,11 @@ class Entmax(Threshold):
     def inverse(self, p: Array) -> Array:
         return p ** (self.alpha - 1) / (self.alpha - 1)
 
+    def log_weight(self, u: Array) -> Array:
+        outside = u <= 0
+        base = (self.alpha - 1) * jnp.where(outside, 1, u)
+        return jnp.where(outside, -jnp.inf, jnp.log(base) / (self.alpha - 1))
+
 
 class Entmax15(Threshold):
     """Entmax at alpha = 1.5: p_j = [(z_j - tau) / 2]_+^2."""

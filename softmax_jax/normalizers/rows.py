@@ -51,3 +51,9 @@ def reciprocal(mass: Statistic) -> Statistic:
     """1 / mass, and 0 where the mass is exactly 0; NaN stays NaN."""
     empty = mass == 0
     return jnp.where(empty, 0, 1 / jnp.where(empty, 1, mass))
+
+
+def log(weights: Rows) -> Rows:
+    """log w, and -inf without a gradient where w is exactly 0; NaN stays NaN."""
+    zero = weights == 0
+    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1, weights)))

@@ -29,6 +29,9 @@ class Sigmoid(Elementwise):
     def weight(self, z: Array) -> Array:
         return jax.nn.sigmoid(z + self.bias)
 
+    def log_weight(self, z: Array) -> Array:
+        return jax.nn.log_sigmoid(z + self.bias)
+
 
 def sigmoid(
     x: ArrayLike,

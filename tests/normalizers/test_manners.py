@@ -63,9 +63,11 @@ def test_a_scalar_parameter_does_not_retrace():
             traces += 1
             return self.rate * z
 
-    for rate in (0.5, 1.0, 2.0):
+    Counting(rate=0.5)(X)
+    traced_once = traces
+    for rate in (1.0, 2.0):
         Counting(rate=rate)(X)
-    assert traces == 1
+    assert traces == traced_once > 0
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Leaky(sj.Ratio):
     def log_weight(self, z):
         return z
 
-    def normalize(self, z, visible):
+    def weigh(self, z, visible, level):
         place = jnp.arange(1, z.shape[-1] + 1, dtype=z.dtype)
         weight = jax.lax.stop_gradient(jnp.exp(jnp.nan_to_num(z)))
         weight = weight * place.reshape((1,) * (z.ndim - 1) + (-1,))

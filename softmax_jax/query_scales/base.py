@@ -1,0 +1,35 @@
+"""The contract: a query scale is what the scores of one query are multiplied by.
+
+    z_j = c * (softcap(scale * q.k_j) + bias_j)
+
+It composes with any normalizer, and rides on any implementation of attention.
+"""
+
+import abc
+from typing import NamedTuple
+
+from jax import Array
+
+from softmax_jax.normalizers.parameters import Parametrised
+from softmax_jax.normalizers.rows import Rows, Statistic, Visible
+
+
+class Seen(NamedTuple):
+    """What each query sees, rows of scores along the last axis.
+
+    n counts the visible keys (1 where there is none), `key_length` holds |k_j|, and
+    `scale` is what q.k was multiplied by.
+    """
+
+    n: Statistic
+    visible: Visible
+    key_length: Rows
+    scale: Array
+
+
+class QueryScale(Parametrised, abc.ABC):
+    """c: fields declared with `parameter` are learnable leaves, as of a normalizer."""
+
+    @abc.abstractmethod
+    def multiplier(self, seen: Seen) -> Statistic:
+        """c of every query."""
