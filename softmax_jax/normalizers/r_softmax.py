@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -53,20 +54,23 @@ class RSoftmax(Ratio):
     r: ArrayLike = parameter(0.5, bounds=(0.0, 1.0), closed=True, learned=False)
     eps: ArrayLike = parameter(1e-8, bounds=(0.0, INFINITY), learned=False)
     detached: bool = False
-    lowest: Array | None = row_statistic()
+    anchor: Array | None = row_statistic()
+    depth: Array | None = row_statistic()
 
     def rows(self, n, z, visible):
-        lowest = order.quantile(z, visible, self.r) - self.eps
+        anchor = order.quantile(z, visible, self.r)
+        depth = jnp.zeros_like(anchor)
         if self.detached:
             top = order.order_statistic(z, visible, n - 1)
-            lowest = top - jax.lax.stop_gradient(top - lowest)
-        return dataclasses.replace(self, lowest=lowest)
+            anchor, depth = top, jax.lax.stop_gradient(top - anchor)
+        return dataclasses.replace(self, anchor=anchor, depth=depth)
 
     def log_weight(self, z: Array) -> Array:
         return z
 
     def factor(self, z: Array) -> Array:
-        return jax.nn.relu(z - self.lowest)
+        # eps comes last: added to a score it would be lost in rounding.
+        return jax.nn.relu(z - self.anchor + self.depth + self.eps)
 
 
 def t_softmax(

@@ -36,7 +36,16 @@ def with_arrays(name: str, heads: int) -> sj.Normalizer:
 
 @pytest.mark.parametrize(
     "name",
-    ["softmax", "softmax1", "sigsoftmax", "ssmax", "sparsemax", "entmax15", "sigmoid"],
+    [
+        "softmax",
+        "softmax1",
+        "sigsoftmax",
+        "ssmax",
+        "sparsemax",
+        "entmax15",
+        "sigmoid",
+        "relu",
+    ],
 )
 def test_independent_implementations(name):
     q, k, v, do = (jnp.asarray(GOLDENS[f"attn.{x}"]) for x in ("q", "k", "v", "do"))
