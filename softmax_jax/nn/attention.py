@@ -9,9 +9,24 @@ from flax import nnx
 from jax import Array
 
 from softmax_jax.attention.api import dot_product_attention
-from softmax_jax.nn.learned import LearnedNormalizer
+from softmax_jax.catalogue import parse_query_scale
+from softmax_jax.nn.adaptive_scale import AdaptiveScale
+from softmax_jax.nn.learned import LearnedNormalizer, LearnedQueryScale
+from softmax_jax.nn.output import (
+    GatedRMSNorm,
+    OutputGate,
+    OutputRMSNorm,
+    SmallGainRMSNorm,
+)
 from softmax_jax.nn.rope import rotate
 from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.query_scales.length import AdaptiveLength
+
+OUTPUT_NORMS = {
+    "rms": OutputRMSNorm,
+    "small_gain": SmallGainRMSNorm,
+    "gated": GatedRMSNorm,
+}
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +70,12 @@ class Attention(nnx.Module):
             norm = dict(dtype=jnp.dtype(config.dtype), rngs=rngs)
             self.query_norm = nnx.RMSNorm(head_width, **norm)
             self.key_norm = nnx.RMSNorm(head_width, **norm)
+        self.query_scale = _query_scale(config, rngs)
+        if config.output_norm is not None:
+            norm_kind = OUTPUT_NORMS[config.output_norm]
+            self.output_norm = norm_kind(config.heads * head_width, rngs=rngs)
+        if config.output_gate:
+            self.output_gate = OutputGate(width, config.heads, head_width, rngs=rngs)
 
     def __call__(
         self,
@@ -86,8 +107,23 @@ class Attention(nnx.Module):
             segment_ids=segment_ids,
             query_offset=0 if cache is None else start,
             logits_soft_cap=config.logits_soft_cap,
+            query_scale=None if self.query_scale is None else self.query_scale(x),
             implementation=config.implementation,
             return_weights=return_weights,
         )
         output, weights = attended if isinstance(attended, tuple) else (attended, None)
+        if config.output_norm is not None:
+            output = self.output_norm(output)
+        if config.output_gate:
+            output = self.output_gate(output, x)
         return Attended(self.out(output), cache, weights)
+
+
+def _query_scale(config, rngs: nnx.Rngs) -> AdaptiveScale | LearnedQueryScale | None:
+    """Read off each token if it is ASEntmax's, else learned as its class declares."""
+    if config.query_scale is None:
+        return None
+    chosen = parse_query_scale(config.query_scale)
+    if isinstance(chosen, AdaptiveLength):
+        return AdaptiveScale(config.width, config.heads, rngs=rngs)
+    return LearnedQueryScale(chosen, heads=config.heads)

@@ -9,11 +9,17 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from softmax_jax.errors import UserError
-from softmax_jax.nn.attention import Attended, Attention, Cache
+from softmax_jax.nn.attention import OUTPUT_NORMS, Attended, Attention, Cache
+from softmax_jax.nn.link import OutputLink
 from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.query_scales.base import QueryScale
 
 SIZES = ("layers", "width", "heads", "kv_heads", "head_width", "mlp_width")
-CHOICES = {"positions": ("rope", "none"), "dtype": ("float32", "bfloat16")}
+CHOICES = {
+    "positions": ("rope", "none"),
+    "dtype": ("float32", "bfloat16"),
+    "output_norm": (None, *OUTPUT_NORMS),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,11 @@ class TransformerConfig:
 
     `normalizer` is a spec string or an instance, or a tuple with one per layer;
     `learned` names the parameters to learn (None: those that the class declares as
-    learned). `dtype` is where activations are computed; parameters stay float32.
+    learned). `query_scale` multiplies the scores; "adaptive_length" is read off each
+    token. `output_norm` normalizes the concatenated heads: "rms", or ReLA's
+    "small_gain" and "gated"; `output_gate` multiplies them by a sigmoid of the input.
+    `link` maps the logits before the softmax of the loss. `dtype` is where activations
+    are computed; parameters stay float32.
     """
 
     vocabulary: int
@@ -34,6 +44,10 @@ class TransformerConfig:
     mlp_width: int | None = None
     normalizer: str | Normalizer | tuple[str | Normalizer, ...] = "softmax"
     learned: tuple[str, ...] | None = None
+    query_scale: str | QueryScale | None = None
+    output_norm: str | None = None
+    output_gate: bool = False
+    link: str | Normalizer | None = None
     positions: str = "rope"
     rope_theta: float = 10_000.0
     qk_norm: bool = False
@@ -51,8 +65,9 @@ class TransformerConfig:
         for name, choices in CHOICES.items():
             chosen = getattr(self, name)
             if chosen not in choices:
-                raise UserError(f"{name} must be {' or '.join(choices)}, got {chosen}")
-        for name in ("normalizer", "learned"):
+                allowed = " or ".join(map(str, choices))
+                raise UserError(f"{name} must be {allowed}, got {chosen}")
+        for name in ("normalizer", "learned", "query_scale", "link"):
             _check_static(name, getattr(self, name))
         if self.heads % self.kv_heads_:
             raise UserError(
@@ -149,6 +164,7 @@ class Transformer(nnx.Module):
             self.head = nnx.Linear(
                 config.width, config.vocabulary, use_bias=False, dtype=dtype, rngs=rngs
             )
+        self.link = None if config.link is None else OutputLink(config.link)
 
     def __call__(
         self, tokens: Int[Array, "b t"], *, segment_ids: Int[Array, "b t"] | None = None
@@ -198,9 +214,10 @@ class Transformer(nnx.Module):
             kernel = self.embed.embedding[...].T
         else:
             kernel = self.head.kernel[...]
-        return jnp.einsum(
+        logits = jnp.einsum(
             "btw,wv->btv", x, kernel.astype(x.dtype), preferred_element_type=jnp.float32
         )
+        return logits if self.link is None else self.link.map(logits)
 
 
 def attention_weights(

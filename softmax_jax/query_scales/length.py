@@ -27,7 +27,7 @@ class LogN(QueryScale):
     formula = "max(1, log n / log length)"
     paper = "Qwen technical report, arXiv 2309.16609"
 
-    length: float = 2048.0
+    length: int = 2048
 
     def multiplier(self, seen: Seen) -> Array:
         return jnp.maximum(1, jnp.log(seen.n) / jnp.log(self.length))
@@ -44,7 +44,7 @@ class Llama4(QueryScale):
     paper = "Llama 4, 2025"
 
     slope: ArrayLike = parameter(0.1, learned=False)
-    floor: float = 8192.0
+    floor: int = 8192
 
     def multiplier(self, seen: Seen) -> Array:
         return 1 + self.slope * jnp.log1p(jnp.floor(seen.n / self.floor))

@@ -11,6 +11,7 @@ from flax import linen, nnx
 import softmax_jax as sj
 from softmax_jax import nn
 from softmax_jax.attention.flax_hook import AttentionFn
+from softmax_jax.normalizers.parameters import settable
 
 pytestmark = pytest.mark.core
 
@@ -38,7 +39,7 @@ def linen_host(attention_fn):
 def values(normalizer, learned=None):
     """What a module made of this normalizer computes with at first, by name."""
     made = nn.LearnedNormalizer(normalizer, heads=HEADS, learned=learned)()
-    return {name: getattr(made, name) for name in type(made).__dataclass_fields__}
+    return {name: getattr(made, name) for name in settable(made)}
 
 
 def test_the_nnx_module_is_part_of_its_host():
