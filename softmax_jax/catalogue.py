@@ -93,7 +93,7 @@ def parse(spec: str | Normalizer) -> Normalizer:
 softmax1, t_softmax
     """
     classes = {name: row.cls for name, row in CATALOGUE.items()}
-    return _instance(spec, "normalizer", Normalizer, classes)
+    return instance_of(spec, "normalizer", Normalizer, classes)
 
 
 def parse_query_scale(spec: str | QueryScale) -> QueryScale:
@@ -102,7 +102,7 @@ def parse_query_scale(spec: str | QueryScale) -> QueryScale:
     >>> parse_query_scale("log_length(scale=0.43)")
     LogLength(scale=0.43, bias=0.0)
     """
-    return _instance(spec, "query_scale", QueryScale, QUERY_SCALES)
+    return instance_of(spec, "query_scale", QueryScale, QUERY_SCALES)
 
 
 def table() -> list[dict[str, str]]:
@@ -137,7 +137,7 @@ def _described(cls: type[Parametrised]) -> dict[str, str]:
     }
 
 
-def _instance(
+def instance_of(
     spec: str | Kind, what: str, kind: type[Kind], classes: Mapping[str, type[Kind]]
 ) -> Kind:
     """The checked instance of `kind` that the spec is or describes."""

@@ -1,4 +1,4 @@
-"""softmax-jax run | train | report | list | doctor."""
+"""softmax-jax run | train | report | list | check | doctor."""
 
 import argparse
 import ast
@@ -13,8 +13,17 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 import softmax_jax as sj
+from softmax_jax.catalogue import query_scale_table
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import doctor, experiment, figures, locate, report, results
+from softmax_jax.evidence import (
+    doctor,
+    experiment,
+    laboratory,
+    locate,
+    report,
+    results,
+    studies,
+)
 from softmax_jax.training.config import RunConfig, from_mapping
 from softmax_jax.training.loop import fit
 
@@ -65,9 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--experiments", type=Path, help="where experiments are")
     listed = commands.add_parser("list", help="the catalogue of normalizers")
     listed.set_defaults(function=_list)
+    checked = commands.add_parser("check", help="a normalizer before every law")
+    checked.add_argument(
+        "normalizer", help="FILE.py:Class, FILE.py:Class(field=2.0), or a spec"
+    )
+    checked.set_defaults(function=_check)
     doctor_ = commands.add_parser("doctor", help="versions, devices, texts, a compile")
     doctor_.set_defaults(function=_doctor)
-    for command in (run, train, shown, doctor_):
+    for command in (run, train, shown, checked, doctor_):
         command.add_argument("--folder", type=Path, default=Path("runs"))
     return parser
 
@@ -76,14 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; what the user can mend is one sentence and exit status 2."""
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.function(arguments)
+        status = arguments.function(arguments)
     except UserError as error:
         sys.stderr.write(f"softmax-jax: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{INTERRUPTED}\n")
         return 130
-    return 0
+    return status or 0
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -126,11 +140,20 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    columns = ("name", "formula", "family", "parameters", "paper")
-    shown = Table(*columns)
-    for row in sj.table():
-        shown.add_row(*(row[column] for column in columns))
-    Console().print(shown)
+    for title, table in (
+        ("Normalizers", sj.table()),
+        ("Query scales", query_scale_table()),
+    ):
+        columns = [name for name in table[0] if name != "tags"]
+        shown = Table(*columns, title=title)
+        for row in table:
+            shown.add_row(*(row[column] for column in columns))
+        Console().print(shown)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    kept = laboratory.run(arguments.normalizer, arguments.folder / "check")
+    return 0 if kept else 1
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
@@ -197,7 +220,7 @@ def _write_report(
     planned: experiment.Experiment, found: Sequence[results.Result]
 ) -> tuple[Path, list[Path]]:
     path = planned.folder / "report.md"
-    drawn = figures.draw(found, planned.folder / "figures")
+    drawn = studies.draw(found, planned.folder / "figures")
     path.write_text(report.markdown(planned, found))
     return path, drawn
 

@@ -230,7 +230,9 @@ def logarithm(normalizer: Normalizer) -> str | None:
     """log p against p, then its derivative, where p is not 0."""
     z, rng = scores()[:4], np.random.default_rng(2)
     p, log_p = normalizer(z), normalizer.log(z)
-    broken = _apart("exp(log p) and p", jnp.exp(log_p), p, 1e-9 * max(1.0, p.max()))
+    broken = _apart(
+        "exp(log p) and p", jnp.exp(log_p), p, 1e-9 * max(1.0, float(p.max()))
+    )
     if broken or (jnp.isfinite(log_p) != (p > 0)).any():
         return broken or "log p is not finite where p > 0, or finite where p is 0"
     cotangent = jnp.where(p > 0, jnp.asarray(rng.normal(size=z.shape)), 0)

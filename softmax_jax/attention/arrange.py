@@ -84,8 +84,8 @@ def arrange(
     )
     operands = Operands(
         query=_grouped(jnp.moveaxis(query, 1, 2), kv),
-        key=jnp.moveaxis(key, 1, 2),
-        value=jnp.moveaxis(value, 1, 2),
+        key=jnp.moveaxis(key, 1, 3)[:, :, None],
+        value=jnp.moveaxis(value, 1, 3)[:, :, None],
         bias=_pairwise("bias", bias, scores, kv),
         mask=described,
         normalizer=_lifted(normalizer, query, kv),

@@ -32,21 +32,23 @@ def chunked(
     """
 
     @jax.checkpoint
-    def block(head: Operands):
-        attended = attend(head, scale=scale, soft_cap=soft_cap)
+    def block(rows: Operands):
+        attended = attend(rows, scale=scale, soft_cap=soft_cap)
         return attended.output, attended.statistics if return_stats else None
 
     def head(operands: Operands):
         bands = [block_rows(block, band) for band in split_bands(operands, offset)]
         return join_rows(bands)
 
-    example = functools.partial(over_leading_axis, sequential, head)
-    return over_leading_axis(sequential, example, operands)
+    f = head
+    for _ in range(3):
+        f = functools.partial(over_leading_axis, sequential, f)
+    return f(operands.without_unseen())
 
 
 def split_bands(head: Operands, offset: int | None) -> list[Operands]:
-    """One key head cut into bands of queries, each with the keys it can see."""
-    queries, keys = head.query.shape[1], head.key.shape[0]
+    """One head cut into bands of queries, each with the keys it can see."""
+    queries, keys = head.query.shape[0], head.key.shape[1]
     causal, window = head.mask.causal, head.mask.window
     if offset is None or not (causal or window):
         return [head]
@@ -59,7 +61,7 @@ def split_bands(head: Operands, offset: int | None) -> list[Operands]:
 
 def block_rows(block, band: Operands):
     """`block` over equal blocks of the band's queries, then over what remains."""
-    queries, keys = band.query.shape[1], range(band.key.shape[0])
+    queries, keys = band.query.shape[0], range(band.key.shape[1])
     full = queries // BLOCK
     outputs = []
     if full:
@@ -72,11 +74,10 @@ def block_rows(block, band: Operands):
 
 
 def merge_blocks(parts: Array) -> Array:
-    """[blocks, G, BLOCK, ...] as [G, blocks * BLOCK, ...]."""
-    blocks, groups, height, *rest = parts.shape
-    return jnp.moveaxis(parts, 0, 1).reshape(groups, blocks * height, *rest)
+    """[blocks, BLOCK, ...] as [blocks * BLOCK, ...]."""
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def join_rows(parts):
     """Blocks of queries, one after another along the axis of queries."""
-    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays, axis=1), *parts)
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)

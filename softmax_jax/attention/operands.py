@@ -18,13 +18,14 @@ from softmax_jax.query_scales.base import QueryScale
 class Operands:
     """Query heads grouped under the key head they share, as [B, K, G, ...].
 
-    Leading axes B and K are stripped by one path or another. An operand has size 1
-    along every axis that it does not depend on.
+    Leading axes are stripped by one path or another. An operand has size 1 along every
+    axis that it does not depend on. Keys and values lie along the last axis, as the
+    scores do: every product of a pass, back or forth, is then one that a CPU does fast.
     """
 
     query: Array  # [B, K, G, T, D]
-    key: Array  # [B, K, S, D]
-    value: Array  # [B, K, S, V]
+    key: Array  # [B, K, 1, D, S]
+    value: Array  # [B, K, 1, V, S]
     bias: Array | None  # [B, K, G, T, S]
     mask: Mask  # leaves [B, K, G, T, S]
     normalizer: Normalizer  # leaves [B, K, G, T, 1]
@@ -41,17 +42,43 @@ class Operands:
         def take_rows(tree):
             return jax.tree.map(lambda x: take(x, rows, x.ndim - 2), tree)
 
-        def take_pairs(tree):
-            return jax.tree.map(lambda x: take(x, keys, x.ndim - 1), take_rows(tree))
+        def take_keys(tree):
+            return jax.tree.map(lambda x: take(x, keys, x.ndim - 1), tree)
 
         return Operands(
             query=take_rows(self.query),
-            key=take(self.key, keys, self.key.ndim - 2),
-            value=take(self.value, keys, self.value.ndim - 2),
-            bias=take_pairs(self.bias),
-            mask=take_pairs(self.mask),
+            key=take_keys(self.key),
+            value=take_keys(self.value),
+            bias=take_keys(take_rows(self.bias)),
+            mask=take_keys(take_rows(self.mask)),
             normalizer=take_rows(self.normalizer),
             query_scale=take_rows(self.query_scale),
+        )
+
+    def visible(self) -> Array | None:
+        """Booleans that broadcast to [..., T, S]; None if every key is visible."""
+        visible = self.mask.visible()
+        if self.bias is None:
+            return visible
+        # A bias of -inf is a mask, and is counted as one.
+        finite = self.bias != -jnp.inf
+        return finite if visible is None else visible & finite
+
+    def without_unseen(self) -> "Operands":
+        """Zeros for the keys that no query sees and the queries that see nothing.
+
+        So whatever stands there reaches neither values nor gradients.
+        """
+        visible = self.visible()
+        if visible is None:
+            return self
+        seen = visible.any(axis=(-3, -2), keepdims=True)
+        seeing = visible.any(axis=-1, keepdims=True)
+        return dataclasses.replace(
+            self,
+            query=jnp.where(seeing, self.query, 0),
+            key=jnp.where(seen, self.key, 0),
+            value=jnp.where(seen, self.value, 0),
         )
 
     def split_rows(self, blocks: int) -> "Operands":

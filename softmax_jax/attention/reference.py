@@ -24,31 +24,18 @@ class Attended(NamedTuple):
 
     output: Array
     weights: Array
-    statistics: Statistics
+    statistics: Statistics | None
 
 
 def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Attended:
-    """The query heads of one key head.
-
-    Keys that no query sees and queries that see nothing are zeroed before they are
-    multiplied, so that whatever stands there reaches neither values nor gradients.
-    """
+    """One query head; what nothing sees is zero in its operands already."""
     query, key, value = operands.query, operands.key, operands.value
     dtype = compute_dtype(query.dtype)
-    visible = operands.mask.visible()
-    if operands.bias is not None:
-        # A bias of -inf is a mask, and is counted as one.
-        finite = operands.bias != -jnp.inf
-        visible = finite if visible is None else visible & finite
+    visible = operands.visible()
     if visible is not None:
-        shape = (visible.shape[0], query.shape[1], key.shape[0])
-        visible = jnp.broadcast_to(visible, shape)
-        seen = visible.any(axis=(0, 1))[:, None]
-        seeing = visible.any(axis=2, keepdims=True)
-        key, value = jnp.where(seen, key, 0), jnp.where(seen, value, 0)
-        query = jnp.where(seeing, query, 0)
+        visible = jnp.broadcast_to(visible, (query.shape[0], key.shape[1]))
     scale = jnp.asarray(scale, dtype)
-    z = scale * jnp.einsum("gtd,sd->gts", query, key, preferred_element_type=dtype)
+    z = (scale * query.astype(dtype)) @ key.astype(dtype)
     if soft_cap is not None:
         cap = jnp.asarray(soft_cap, dtype)
         z = cap * jnp.tanh(z / cap)
@@ -62,7 +49,7 @@ def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Atten
     normalizer, z = operands.normalizer.prepare(z, visible)
     level = normalizer.solve(z, visible)
     weights = normalizer.weigh(z, visible, level)
-    output = jnp.einsum("gts,sv->gtv", weights, value.astype(dtype))
+    output = weights @ value.astype(dtype).T
     return Attended(
         output.astype(query.dtype),
         weights,
@@ -71,14 +58,15 @@ def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Atten
 
 
 def reference(operands: Operands, *, scale, soft_cap) -> Attended:
-    """All batches and heads at once, as leading axes [B, K, ...]."""
-    head = functools.partial(attend, scale=scale, soft_cap=soft_cap)
-    example = functools.partial(over_leading_axis, jax.vmap, head)
-    return over_leading_axis(jax.vmap, example, operands)
+    """All batches and heads at once, as leading axes [B, K, G, ...]."""
+    f = functools.partial(attend, scale=scale, soft_cap=soft_cap)
+    for _ in range(3):
+        f = functools.partial(over_leading_axis, jax.vmap, f)
+    return f(operands.without_unseen())
 
 
 def _lengths(key: Array) -> Array:
-    """|k_j| as [1, 1, S]; a key of zeros has length and gradient 0."""
-    square = jnp.sum(key**2, axis=-1)
+    """|k_j| as [1, S]; a key of zeros has length and gradient 0."""
+    square = jnp.sum(key**2, axis=0, keepdims=True)
     zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))[None, None]
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))

@@ -34,16 +34,16 @@ class Statistics(NamedTuple):
 
 def statistics(
     normalizer: Normalizer,
-    level: Level | None,
+    level: Level,
     scores: Rows,
     visible: Visible,
     weights: Rows,
 ) -> Statistics:
     """The statistics of rows of scores along the last axis, which is dropped."""
     lse = tau = None
-    if level is not None and isinstance(normalizer, Ratio):
+    if isinstance(normalizer, Ratio):
         lse = level.top + rows.log(level.unknown)
-    if level is not None and isinstance(normalizer, Threshold):
+    if isinstance(normalizer, Threshold):
         tau = level.top + level.unknown
     weights, scores = jax.lax.stop_gradient((weights, scores))
     seen = jnp.ones_like(scores)

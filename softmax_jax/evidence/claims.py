@@ -29,6 +29,8 @@ class Claim:
         the treatment's number itself is held against the margin.
       direction: whether the treatment's number should be "higher" or "lower".
       margin: the difference that counts, fixed before the run, at least 0.
+      exact: the numbers are computed without chance, or have to hold for every seed:
+        the verdict is the comparison itself, with one seed or more and no interval.
       paper_effect: the paper's own difference; None where it could not be verified.
       sizes: the sizes of the experiment in which the claim is judged.
     """
@@ -46,6 +48,7 @@ class Claim:
     control: str | None = None
     direction: str = "higher"
     margin: float = 0.0
+    exact: bool = False
     paper_effect: float | None = None
     sizes: tuple[str, ...] = ()
 

@@ -1,24 +1,17 @@
 """An experiment: studies with arms, run seed by seed, and the claims they are for."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import discovery, language_model, lookup, results
+from softmax_jax.evidence import results
 from softmax_jax.evidence.claims import Claim
-from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import STUDIES
 from softmax_jax.training.config import from_mapping, to_mapping
 from softmax_jax.training.run_folder import environment
-
-# A study is a kind of configuration and a function that runs one arm with one seed.
-STUDIES: dict[str, tuple[type, Callable[[Any, int, Path, str], Outcome]]] = {
-    "lookup": (lookup.LookupConfig, lookup.run),
-    "language_model": (language_model.LanguageModelConfig, language_model.run),
-    "discovery": (discovery.DiscoveryConfig, discovery.run),
-}
 
 
 @dataclass(frozen=True)
@@ -53,13 +46,13 @@ def arms(experiment: Experiment) -> list[Arm]:
     An arm that takes its parameters from another one comes after those that train.
     """
     found = []
-    for study, (kind, _) in STUDIES.items():
+    for study, definition in STUDIES.items():
         settings = experiment.studies.get(study, {"base": {}, "arms": {}})
         ours = []
         for name, differences in settings["arms"].items():
             mapping = merged(settings["base"], differences)
             try:
-                config = from_mapping(kind, mapping)
+                config = from_mapping(definition.kind, mapping)
             except UserError as error:
                 raise UserError(f"{study}.arms.{name}: {error}") from None
             ours.append(Arm(study, name, config, settings.get("most_seeds")))
@@ -102,10 +95,10 @@ def _one(experiment: Experiment, arm: Arm, seed: int) -> results.Result:
     found = results.finished(*where, config)
     if found is not None:
         return found
-    _, function = STUDIES[arm.study]
     label = f"{arm.study} {arm.name} seed {seed}"
     start = time.perf_counter()
-    outcome = function(arm.config, seed, results.arm_folder(*where), label)
+    run_arm = STUDIES[arm.study].run
+    outcome = run_arm(arm.config, seed, results.arm_folder(*where), label)
     result = results.Result(
         study=arm.study,
         arm=arm.name,

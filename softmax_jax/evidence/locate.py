@@ -52,6 +52,7 @@ def load_module(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
     before = list(sys.path)
     sys.path[:0] = [str(folder) for folder in (*path.parents[:3], CHECKOUT)]
     try:

@@ -32,6 +32,7 @@ class LookupConfig:
     Attributes:
       normalizer: of the one attention head.
       learned: names of its parameters to train; None: those its class declares.
+      query_scale: what multiplies the scores of a query, such as "key_lengths".
       parameters_from: another arm whose trained model is judged with this normalizer.
       width: of embeddings and head.
       embedding_variance: of the initial embeddings; None: Flax's default, 1 / width.
@@ -43,6 +44,7 @@ class LookupConfig:
 
     normalizer: str = "softmax"
     learned: tuple[str, ...] | None = None
+    query_scale: str | None = None
     parameters_from: str | None = None
     width: int = 64
     embedding_variance: float | None = None
@@ -78,6 +80,7 @@ class LookupModel(nnx.Module):
         self.normalizer = LearnedNormalizer(
             config.normalizer, heads=1, learned=config.learned
         )
+        self.query_scale = config.query_scale
 
     def __call__(self, batch: lookup.LookupBatch) -> tuple[jax.Array, jax.Array]:
         """Logits over the values [B, values] and the weights of the pairs [B, n]."""
@@ -89,6 +92,7 @@ class LookupModel(nnx.Module):
             self.value(pairs)[:, :, None],
             mask=batch.visible[:, None, None],
             normalizer=self.normalizer(),
+            query_scale=self.query_scale,
             return_weights=True,
         )
         return self.out(read[:, 0, 0]), weights[:, 0, 0]

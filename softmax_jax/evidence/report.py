@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from softmax_jax.evidence import results
 from softmax_jax.evidence.claims import Claim
-from softmax_jax.evidence.experiment import STUDIES, Experiment, by_seed
+from softmax_jax.evidence.experiment import Experiment, by_seed
 from softmax_jax.evidence.results import Result
+from softmax_jax.evidence.studies import STUDIES
 from softmax_jax.evidence.verdict import Interval, Verdict, judge, t_interval
 
 
@@ -115,7 +116,7 @@ def _verdict_table(experiment: Experiment, found: Sequence[Result]) -> str:
             rows.append([claim.name, claim.setting, claim.status + at, "", "", ""])
             continue
         sign = ">" if claim.control is not None or claim.direction == "higher" else "<"
-        effect, smallest = _effect(verdict.interval)
+        effect, smallest = _effect(claim, verdict.interval)
         word = f"**{verdict.word}**: {verdict.reason}"
         margin = f"{sign} {claim.margin:g}"
         rows.append([claim.name, claim.setting, word, effect, margin, smallest])
@@ -123,10 +124,16 @@ def _verdict_table(experiment: Experiment, found: Sequence[Result]) -> str:
     return table([*header, "smallest visible effect"], rows)
 
 
-def _effect(interval: Interval | None) -> tuple[str, str]:
+def _effect(claim: Claim, interval: Interval | None) -> tuple[str, str]:
+    """The effect and its half-width; without a control, the number as measured."""
     if interval is None:
         return "", ""
-    span = f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    mean, low, high = interval.mean, interval.low, interval.high
+    if claim.control is None and claim.direction == "lower":
+        mean, low, high = -mean, -high, -low
+    if claim.exact:
+        return f"{mean:.4g}", ""
+    span = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     return f"{span}, {interval.n} seeds", f"{interval.half_width:.3f}"
 
 
@@ -139,10 +146,12 @@ def _claim(claim: Claim) -> str:
     )
     lines = [f"- **{claim.name}** ({claim.status}). {claim.says} ({source}.)"]
     if claim.treatment:
-        against = f" against {claim.control}" if claim.control is not None else ""
+        alone = claim.control is None
+        against = "" if alone else f" against {claim.control}"
         lines.append(
             f"  Test: {claim.metric} of {claim.treatment}{against} in {claim.study}, "
-            f"{claim.direction} by {claim.margin:g}."
+            f"{claim.direction} {'than' if alone else 'by'} {claim.margin:g}"
+            f"{', exact' if claim.exact else ''}."
         )
     return "\n".join([*lines, f"  {claim.why}"])
 

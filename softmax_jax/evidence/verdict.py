@@ -1,4 +1,4 @@
-"""From paired seeds to a verdict, through a 95 % t-interval."""
+"""From paired seeds to a verdict: a 95 % t-interval, or an exact comparison."""
 
 import math
 import statistics
@@ -29,7 +29,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One word, the interval of the effect in the claimed direction, and the reason."""
+    """One word, the effect in the claimed direction, and the reason.
+
+    The effect of an exact claim is its worst value, an interval of no width.
+    """
 
     word: str
     interval: Interval | None
@@ -51,7 +54,9 @@ def judge(
     """Judges a claim on the values of its metric by seed; unpaired seeds are left out.
 
     Supported: the whole interval lies above the margin. Contradicted: it lies below,
-    and the run could have seen an effect as small as the paper's.
+    and the run could have seen an effect as small as the paper's; a control of our own
+    claims nothing beyond its margin. An exact claim holds if every single value lies
+    above the margin.
     """
     sign = 1.0 if claim.direction == "higher" else -1.0
     if control is None:
@@ -61,10 +66,20 @@ def judge(
         seeds = sorted(treatment.keys() & control.keys())
         effects = [sign * (treatment[seed] - control[seed]) for seed in seeds]
         margin = claim.margin
+    if claim.exact:
+        return _exact(effects, margin)
     if len(effects) < 2:
         return Verdict("inconclusive", None, "needs at least two seeds")
     interval = t_interval(effects)
     return Verdict(*_compare(claim, interval, margin))
+
+
+def _exact(effects: Sequence[float], margin: float) -> Verdict:
+    if not effects:
+        return Verdict("inconclusive", None, "was not run")
+    worst = min(effects)
+    word = "holds" if worst > margin else "does not hold"
+    return Verdict(word, Interval(worst, 0.0, len(effects)), "exact")
 
 
 def _compare(
@@ -75,6 +90,8 @@ def _compare(
         return word, interval, f"the whole interval is above {margin:g}"
     if not interval.high < margin:
         return "inconclusive", interval, f"the interval holds {margin:g}"
+    if not claim.source:
+        return "contradicted", interval, f"the whole interval is below {margin:g}"
     if claim.paper_effect is None:
         reason = "below the margin, but the paper's effect is not known to us"
     elif interval.half_width < claim.paper_effect:

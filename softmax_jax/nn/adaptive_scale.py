@@ -23,4 +23,6 @@ class AdaptiveScale(nnx.Module):
     def __call__(self, x: Float[Array, "b t w"]) -> AdaptiveLength:
         """The scale of the tokens x, in float32."""
         beta, gamma = (f(x).astype(jnp.float32) for f in (self.beta, self.gamma))
-        return AdaptiveLength(beta=jax.nn.softplus(beta), gamma=RANGE * jnp.tanh(gamma))
+        return AdaptiveLength(
+            delta=1.0, beta=jax.nn.softplus(beta), gamma=RANGE * jnp.tanh(gamma)
+        )

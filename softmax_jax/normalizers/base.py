@@ -7,7 +7,7 @@ are written here, once.
 
 import abc
 import functools
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers import roots, rows
-from softmax_jax.normalizers.parameters import Parametrised
+from softmax_jax.normalizers.parameters import Parametrised, parameter, row_statistic
 from softmax_jax.normalizers.rows import Rows, Statistic, Visible
 
 Axis = int | tuple[int, ...] | None
@@ -34,6 +34,11 @@ class Level(NamedTuple):
     unknown: Statistic
 
 
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(parameter, row_statistic),
+)
 class Normalizer(Parametrised, abc.ABC):
     """p = N(z): maps the visible scores of a row to weights.
 
@@ -84,15 +89,15 @@ class Normalizer(Parametrised, abc.ABC):
         return self
 
     @abc.abstractmethod
-    def solve(self, z: Rows, visible: Visible) -> Level | None:
+    def solve(self, z: Rows, visible: Visible) -> Level:
         """The unknown of each row; masked scores are 0 already."""
 
     @abc.abstractmethod
-    def weigh(self, z: Rows, visible: Visible, level: Level | None) -> Rows:
+    def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
         """The weights at that solution."""
 
     @abc.abstractmethod
-    def log_weigh(self, z: Rows, visible: Visible, level: Level | None) -> Rows:
+    def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
         """The logarithms of the weights at that solution."""
 
     def prepare(self, z: Rows, visible: Visible) -> tuple["Normalizer", Rows]:
@@ -203,13 +208,15 @@ class Elementwise(Normalizer):
         """log psi(z), elementwise; -inf where psi is 0."""
         return rows.log(self.weight(z))
 
-    def solve(self, z: Rows, visible: Visible) -> None:
-        return None
+    def solve(self, z: Rows, visible: Visible) -> Level:
+        """There is no unknown; 0 stands for it."""
+        zero = jnp.zeros_like(z[..., :1])
+        return Level(zero, zero)
 
-    def weigh(self, z: Rows, visible: Visible, level: None) -> Rows:
+    def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
         return rows.hide(self.weight(z), visible)
 
-    def log_weigh(self, z: Rows, visible: Visible, level: None) -> Rows:
+    def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
         return rows.hide(self.log_weight(z), visible, -jnp.inf)
 
 

@@ -34,7 +34,8 @@ class MultiMax(Ratio):
     def log_weight(self, z: Array) -> Array:
         c1, c2, c3, c4, d1 = self.c1, self.c2, self.c3, self.c4, self.d1
         if self.monotone:
-            c1, c2, c3, c4 = -jnp.expm1(-c1), jnp.expm1(c2), -(c3**2), c4**2
+            c1, c2 = -jnp.expm1(jnp.negative(c1)), jnp.expm1(c2)
+            c3, c4 = -jnp.square(c3), jnp.square(c4)
             d1 = jnp.maximum(self.b1, d1)
         below, above = jax.nn.relu(self.b1 - z), jax.nn.relu(z - d1)
         far_below, far_above = jax.nn.relu(self.b2 - z), jax.nn.relu(z - self.d2)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Literal
 
 import jax
 
@@ -53,16 +53,13 @@ def parameter(
     return dataclasses.field(default=default, metadata={"parameter": declared})
 
 
-def row_statistic() -> Any:
+def row_statistic(*, init: Literal[False] = False) -> Any:
     """Declares a leaf that `rows` fills in, from the scores of each row."""
-    return dataclasses.field(default=None, repr=False, metadata={"row_statistic": True})
+    return dataclasses.field(
+        default=None, init=init, repr=False, metadata={"row_statistic": True}
+    )
 
 
-@dataclass_transform(
-    frozen_default=True,
-    kw_only_default=True,
-    field_specifiers=(parameter, row_statistic),
-)
 class Parametrised:
     """A subclass becomes a frozen, keyword-only dataclass and a pytree by itself."""
 
@@ -84,6 +81,14 @@ class Parametrised:
                     f"{type(self).__name__}: {name} must lie {declared}, got {value:g}"
                 )
 
+    def fill(self, **leaves: Any) -> Any:
+        """This instance with other leaves, row statistics among them."""
+        filled = object.__new__(type(self))
+        for field in dataclasses.fields(self):
+            value = leaves.get(field.name, getattr(self, field.name))
+            object.__setattr__(filled, field.name, value)
+        return filled
+
 
 def declared_parameters(owner: Any) -> dict[str, Parameter]:
     """The parameters that an instance, or its class, declares, by name."""
@@ -96,11 +101,7 @@ def declared_parameters(owner: Any) -> dict[str, Parameter]:
 
 def settable(owner: Any) -> list[str]:
     """The fields that a caller may give: all but the row statistics."""
-    return [
-        field.name
-        for field in dataclasses.fields(owner)
-        if "row_statistic" not in field.metadata
-    ]
+    return [field.name for field in dataclasses.fields(owner) if field.init]
 
 
 def _register_pytree(cls: type) -> None:

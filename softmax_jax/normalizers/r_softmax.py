@@ -1,6 +1,6 @@
 """t-softmax and r-softmax: softmax with weights that reach zero at a chosen depth."""
 
-import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,11 @@ class TSoftmax(Ratio):
     tags = TAGS
 
     t: ArrayLike = parameter(1.0, bounds=(0.0, INFINITY), learned=False)
-    lowest: Array | None = row_statistic()
+    lowest: Any = row_statistic()
 
     def rows(self, n, z, visible):
         top = order.order_statistic(z, visible, n - 1)
-        return dataclasses.replace(self, lowest=top - self.t)
+        return self.fill(lowest=top - self.t)
 
     def log_weight(self, z: Array) -> Array:
         return z
@@ -54,16 +54,16 @@ class RSoftmax(Ratio):
     r: ArrayLike = parameter(0.5, bounds=(0.0, 1.0), closed=True, learned=False)
     eps: ArrayLike = parameter(1e-8, bounds=(0.0, INFINITY), learned=False)
     detached: bool = False
-    anchor: Array | None = row_statistic()
-    depth: Array | None = row_statistic()
+    anchor: Any = row_statistic()
+    depth: Any = row_statistic()
 
     def rows(self, n, z, visible):
-        anchor = order.quantile(z, visible, self.r)
+        anchor = order.quantile(z, visible, jnp.asarray(self.r))
         depth = jnp.zeros_like(anchor)
         if self.detached:
             top = order.order_statistic(z, visible, n - 1)
             anchor, depth = top, jax.lax.stop_gradient(top - anchor)
-        return dataclasses.replace(self, anchor=anchor, depth=depth)
+        return self.fill(anchor=anchor, depth=depth)
 
     def log_weight(self, z: Array) -> Array:
         return z

@@ -1,6 +1,6 @@
 """Rectified weights: a score that is not positive is not attended to."""
 
-import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,10 @@ class ReLUPower(Elementwise):
     tags = TAGS
 
     power: ArrayLike = parameter(2.0, bounds=(0.0, INFINITY), learned=False)
-    log_n: Array | None = row_statistic()
+    log_n: Any = row_statistic()
 
     def rows(self, n, z, visible):
-        return dataclasses.replace(self, log_n=jnp.log(n))
+        return self.fill(log_n=jnp.log(n))
 
     def weight(self, z: Array) -> Array:
         return jnp.exp(self.log_weight(z))

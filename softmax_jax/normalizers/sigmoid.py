@@ -1,7 +1,5 @@
 """Sigmoid attention weights: every key is weighed on its own."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -24,7 +22,7 @@ class Sigmoid(Elementwise):
     bias: ArrayLike = parameter(0.0)
 
     def rows(self, n, z, visible):
-        return dataclasses.replace(self, bias=self.bias - jnp.log(n))
+        return self.fill(bias=self.bias - jnp.log(n))
 
     def weight(self, z: Array) -> Array:
         return jax.nn.sigmoid(z + self.bias)

@@ -1,6 +1,6 @@
 """Sparse-softmax: softmax over the k largest scores."""
 
-import dataclasses
+from typing import Any
 
 from jax import Array
 from jax.typing import ArrayLike
@@ -22,7 +22,7 @@ class SparseSoftmax(Ratio):
     tags = frozenset({"simplex", "sparse", "shift_invariant", "order_preserving"})
 
     k: int = 10
-    smallest: Array | None = row_statistic()
+    smallest: Any = row_statistic()
 
     def check(self) -> None:
         super().check()
@@ -30,7 +30,7 @@ class SparseSoftmax(Ratio):
             raise UserError(f"SparseSoftmax: k must be at least 1, got {self.k}")
 
     def rows(self, n, z, visible):
-        return dataclasses.replace(self, smallest=order.kth_largest(z, visible, self.k))
+        return self.fill(smallest=order.kth_largest(z, visible, self.k))
 
     def log_weight(self, z: Array) -> Array:
         return z

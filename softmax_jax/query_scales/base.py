@@ -6,11 +6,11 @@ It composes with any normalizer, and rides on any implementation of attention.
 """
 
 import abc
-from typing import NamedTuple
+from typing import NamedTuple, dataclass_transform
 
 from jax import Array
 
-from softmax_jax.normalizers.parameters import Parametrised
+from softmax_jax.normalizers.parameters import Parametrised, parameter
 from softmax_jax.normalizers.rows import Rows, Statistic, Visible
 
 
@@ -27,9 +27,12 @@ class Seen(NamedTuple):
     scale: Array
 
 
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(parameter,)
+)
 class QueryScale(Parametrised, abc.ABC):
     """c: fields declared with `parameter` are learnable leaves, as of a normalizer."""
 
     @abc.abstractmethod
-    def multiplier(self, seen: Seen) -> Statistic:
+    def multiplier(self, seen: Seen) -> Array:
         """c of every query."""

@@ -18,7 +18,7 @@ class LogLength(QueryScale):
     bias: ArrayLike = parameter(0.0, learned=False)
 
     def multiplier(self, seen: Seen) -> Array:
-        return self.scale * jnp.log(seen.n) + self.bias
+        return jnp.log(seen.n) * self.scale + self.bias
 
 
 class LogN(QueryScale):
@@ -47,7 +47,7 @@ class Llama4(QueryScale):
     floor: int = 8192
 
     def multiplier(self, seen: Seen) -> Array:
-        return 1 + self.slope * jnp.log1p(jnp.floor(seen.n / self.floor))
+        return 1 + jnp.log1p(jnp.floor(seen.n / self.floor)) * self.slope
 
 
 class AdaptiveLength(QueryScale):
@@ -66,4 +66,4 @@ class AdaptiveLength(QueryScale):
 
     def multiplier(self, seen: Seen) -> Array:
         log_log_n = jnp.log(jnp.log(jnp.maximum(seen.n, 2)))
-        return self.delta + self.beta * jnp.exp(self.gamma * log_log_n)
+        return jnp.exp(log_log_n * self.gamma) * self.beta + self.delta

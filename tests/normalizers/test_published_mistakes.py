@@ -22,7 +22,8 @@ def far(got, other, distance=1e-2):
 
 def gradient(f, z):
     """Of a sum in which every weight counts differently."""
-    return jax.grad(lambda z: (f(z) * jnp.cos(jnp.arange(z.size, dtype=z.dtype))).sum())(z)
+    cotangent = jnp.cos(jnp.arange(z.size, dtype=z.dtype))
+    return jax.grad(lambda z: (f(z) * cotangent).sum())(z)
 
 
 def test_softmax1_adding_a_literal_1_after_the_shift():
