@@ -19,11 +19,11 @@ def sparse_softmax_loss(
 ) -> Float[Array, "*b"]:
     """log sum of e^(z_j) over the k largest logits - z_label, one loss per row.
 
-    The label need not be among the k largest. Outside them the loss is at least log k,
-    and its gradient is `sparse_softmax(z) - one_hot(label)` there as well: it sums to 0
-    and lifts the label, but a class that is neither the label nor among the k largest
-    learns nothing. Never above softmax cross-entropy, and equal to it for k >= n. Logits
-    tied with the k-th largest all take part, as in `sparse_softmax`.
+    The gradient is `sparse_softmax(z) - one_hot(label)`. The label need not be among
+    the k largest: then the loss is at least log k, and the gradient still lifts the
+    label and sums to 0. A class that is neither learns nothing. The loss is never above
+    that of softmax, and equal to it for k >= n. Logits tied with the k-th largest all
+    take part, as in `sparse_softmax`.
 
     Classes where `where` is False, and logits of -inf, are masked: they are not ranked
     and get no gradient. A masked label costs infinity; a row without classes costs 0.

@@ -19,7 +19,8 @@ def quantile(z: Rows, visible: Visible, r: Statistic) -> Statistic:
 
     It stands at position r (n - 1) of the ascending scores; differentiable in z and r.
     """
-    position = r * (rows.visible_count(z, visible) - 1)
+    last = rows.visible_count(z, visible) - 1
+    position = jnp.clip(r * last, 0, last)
     rank = jax.lax.stop_gradient(jnp.floor(position))
     low = order_statistic(z, visible, rank)
     return low + (position - rank) * (_next(z, visible, rank, low) - low)

@@ -26,6 +26,12 @@ def test_quantile_of_the_visible_scores(r):
     np.testing.assert_allclose(got[:, 0], expected, rtol=1e-5, atol=1e-37)
 
 
+def test_a_share_that_rounding_put_outside_is_the_end():
+    z = jnp.asarray(ROWS[0])
+    ends = [order.quantile(z, None, jnp.full(1, r))[0] for r in (-1e-7, 1 + 1e-7)]
+    assert ends == [z.min(), z.max()]
+
+
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_kth_largest_of_the_visible_scores(k):
     got = order.kth_largest(jnp.asarray(ROWS), SEEN, k)
