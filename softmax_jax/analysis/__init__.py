@@ -1,0 +1,1 @@
+"""Pure functions that measure weights: what attention does, in numbers."""
