@@ -1,5 +1,6 @@
 """The command line in process: a tiny experiment from run to report."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from softmax_jax import cli
-from softmax_jax.evidence import experiment
+from softmax_jax.evidence import lookup_figures, studies
 from softmax_jax.evidence.outcome import Outcome
 
 CONFIG = """
@@ -98,15 +99,15 @@ def test_an_interrupted_experiment_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     done, patience = [], 1
-    kind, _ = experiment.STUDIES["lookup"]
 
     def arm(config: object, seed: int, folder: Path, label: str) -> Outcome:
         if len(done) == patience:
             raise KeyboardInterrupt
         done.append(label)
-        return Outcome({f"{m}@{n}": 0.5 for m in cli.figures.LABELS for n in (4, 8)})
+        return Outcome({f"{m}@{n}": 0.5 for m in lookup_figures.LABELS for n in (4, 8)})
 
-    monkeypatch.setitem(experiment.STUDIES, "lookup", (kind, arm))
+    fake = dataclasses.replace(studies.STUDIES["lookup"], run=arm)
+    monkeypatch.setitem(studies.STUDIES, "lookup", fake)
     assert run("run", "tiny", "--seeds", "2") == 130
     assert "the same command goes on" in capsys.readouterr().err
     patience = 100

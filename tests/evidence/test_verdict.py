@@ -6,6 +6,7 @@ import math
 import pytest
 
 from softmax_jax.errors import UserError
+from softmax_jax.evidence import report
 from softmax_jax.evidence.claims import Claim
 from softmax_jax.evidence.verdict import judge, t_interval
 
@@ -29,7 +30,8 @@ ZERO = {0: 0.0, 1: 0.0, 2: 0.0}
 
 def verdict(effects: list[float], **changes):
     claim = dataclasses.replace(CLAIM, **changes)
-    return judge(claim, dict(enumerate(effects)), ZERO)
+    control = None if claim.control is None else ZERO
+    return judge(claim, dict(enumerate(effects)), control)
 
 
 def test_the_interval_is_the_one_computed_by_hand() -> None:
@@ -50,6 +52,7 @@ def test_the_interval_is_the_one_computed_by_hand() -> None:
         ([0.1, 0.1, 0.11], {"paper_effect": 0.5}, "contradicted"),
         ([0.1, 0.1, 0.11], {"paper_effect": None}, "inconclusive"),
         ([0.1, 0.1, 0.11], {"paper_effect": 0.01}, "inconclusive"),  # too few seeds
+        ([0.1, 0.1, 0.11], {"source": ""}, "contradicted"),  # our own prediction
         ([0.9], {}, "inconclusive"),
         ([-0.5, -0.5, -0.51], {"direction": "lower"}, "supported"),
     ],
@@ -76,6 +79,29 @@ def test_without_a_control_the_number_itself_is_judged() -> None:
     lower = dataclasses.replace(claim, direction="lower")
     assert judge(lower, {0: 0.1, 1: 0.11}, None).word == "supported"
     assert judge(lower, {0: 0.5, 1: 0.51}, None).word == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("effects", "changes", "word"),
+    [
+        ([0.31], {}, "holds"),
+        ([0.31, 0.5, 0.29], {}, "does not hold"),  # for every seed
+        ([0.3], {}, "does not hold"),
+        ([0.2], {"control": None, "direction": "lower"}, "holds"),
+        ([0.4], {"control": None, "direction": "lower"}, "does not hold"),
+        ([], {}, "inconclusive"),
+    ],
+)
+def test_an_exact_claim_is_a_comparison(
+    effects: list[float], changes: dict, word: str
+) -> None:
+    assert verdict(effects, exact=True, **changes).word == word
+
+
+def test_an_exact_number_is_shown_as_it_was_measured() -> None:
+    claim = dataclasses.replace(CLAIM, exact=True, control=None, direction="lower")
+    found = judge(claim, {0: 0.25}, None)
+    assert report._effect(claim, found.interval) == ("0.25", "")
 
 
 def test_a_claim_checks_itself() -> None:
