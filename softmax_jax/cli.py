@@ -15,15 +15,9 @@ from rich.table import Table
 import softmax_jax as sj
 from softmax_jax.catalogue import query_scale_table
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import (
-    doctor,
-    experiment,
-    laboratory,
-    locate,
-    report,
-    results,
-    studies,
-)
+from softmax_jax.evidence import doctor, experiment, locate, report, results
+from softmax_jax.evidence.laboratory import examination
+from softmax_jax.evidence.studies import registry
 from softmax_jax.training.config import RunConfig, from_mapping
 from softmax_jax.training.loop import fit
 
@@ -152,7 +146,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    kept = laboratory.run(arguments.normalizer, arguments.folder / "check")
+    kept = examination.run(arguments.normalizer, arguments.folder / "check")
     return 0 if kept else 1
 
 
@@ -220,7 +214,7 @@ def _write_report(
     planned: experiment.Experiment, found: Sequence[results.Result]
 ) -> tuple[Path, list[Path]]:
     path = planned.folder / "report.md"
-    drawn = studies.draw(found, planned.folder / "figures")
+    drawn = registry.draw(found, planned.folder / "figures")
     path.write_text(report.markdown(planned, found))
     return path, drawn
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from softmax_jax import cli
-from softmax_jax.evidence import lookup_figures, studies
 from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import lookup_figures, registry
 
 CONFIG = """
 from ml_collections import ConfigDict
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence.studies import lookup_figures, registry
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 
 def get_config(size):
@@ -106,8 +107,8 @@ def test_an_interrupted_experiment_goes_on(
         done.append(label)
         return Outcome({f"{m}@{n}": 0.5 for m in lookup_figures.LABELS for n in (4, 8)})
 
-    fake = dataclasses.replace(studies.STUDIES["lookup"], run=arm)
-    monkeypatch.setitem(studies.STUDIES, "lookup", fake)
+    fake = dataclasses.replace(registry.STUDIES["lookup"], run=arm)
+    monkeypatch.setitem(registry.STUDIES, "lookup", fake)
     assert run("run", "tiny", "--seeds", "2") == 130
     assert "the same command goes on" in capsys.readouterr().err
     patience = 100

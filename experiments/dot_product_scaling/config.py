@@ -8,8 +8,8 @@ quick  everything there is; minutes on 2 cores
 from ml_collections import ConfigDict
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.dot_product_scaling import DIVISORS, ScalingConfig
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence.studies.dot_product_scaling import DIVISORS, ScalingConfig
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("quick",)

@@ -11,7 +11,7 @@ import math
 from ml_collections import ConfigDict
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("quick", "small")

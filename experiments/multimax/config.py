@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from configs import lm
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.frontier import FrontierConfig
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence.studies.frontier import FrontierConfig
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("quick", "small", "paper")

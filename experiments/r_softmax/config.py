@@ -9,8 +9,8 @@ quick  and every multi-label arm; minutes on 2 cores, needs softmax-jax[multilab
 from ml_collections import ConfigDict
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.multilabel import MultilabelConfig
-from softmax_jax.evidence.sparsity_line import SparsityLineConfig
+from softmax_jax.evidence.studies.multilabel import MultilabelConfig
+from softmax_jax.evidence.studies.sparsity_line import SparsityLineConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("demo", "quick")

@@ -9,7 +9,7 @@ small  2 layers of width 128, sentences of 4 to 20 words; meant for a GPU
 from ml_collections import ConfigDict
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.translation import TranslationConfig
+from softmax_jax.evidence.studies.translation import TranslationConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("quick", "small")

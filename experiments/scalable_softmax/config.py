@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from configs import lm
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("demo", "quick", "small", "paper")

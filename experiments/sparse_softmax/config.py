@@ -8,8 +8,8 @@ quick  both studies; minutes on 2 cores
 from ml_collections import ConfigDict
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence.loss_speed import LossSpeedConfig
-from softmax_jax.evidence.many_classes import ManyClassesConfig
+from softmax_jax.evidence.studies.loss_speed import LossSpeedConfig
+from softmax_jax.evidence.studies.many_classes import ManyClassesConfig
 from softmax_jax.training.config import to_mapping
 
 SIZES = ("quick",)

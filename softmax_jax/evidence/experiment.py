@@ -9,7 +9,7 @@ from typing import Any
 from softmax_jax.errors import UserError
 from softmax_jax.evidence import results
 from softmax_jax.evidence.claims import Claim
-from softmax_jax.evidence.studies import STUDIES
+from softmax_jax.evidence.studies.registry import STUDIES
 from softmax_jax.training.config import from_mapping, to_mapping
 from softmax_jax.training.run_folder import environment
 

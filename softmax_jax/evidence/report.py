@@ -7,7 +7,7 @@ from softmax_jax.evidence import results
 from softmax_jax.evidence.claims import Claim
 from softmax_jax.evidence.experiment import Experiment, by_seed
 from softmax_jax.evidence.results import Result
-from softmax_jax.evidence.studies import STUDIES
+from softmax_jax.evidence.studies.registry import STUDIES
 from softmax_jax.evidence.verdict import Interval, Verdict, judge, t_interval
 
 

@@ -15,8 +15,8 @@ from rich.console import Console
 
 import softmax_jax as sj
 from softmax_jax import cli
-from softmax_jax.evidence import check, laboratory, response
-from softmax_jax.evidence.normalizer_file import find_normalizer
+from softmax_jax.evidence.laboratory import check, examination, response
+from softmax_jax.evidence.laboratory.normalizer_file import find_normalizer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs/examples/log_quadratic.py"
@@ -155,7 +155,7 @@ def test_a_row_of_the_catalogue_can_be_named() -> None:
 @pytest.mark.usefixtures("few_laws")
 def test_the_table_on_a_terminal() -> None:
     console = Console(force_terminal=True, width=120, record=True, quiet=False)
-    findings = laboratory.tabulate(console, check.examine(Overclaims()))
+    findings = examination.tabulate(console, check.examine(Overclaims()))
     table = console.export_text()
     assert [f.verdict for f in findings] == ["holds", "FAILS", "holds", "holds"]
     assert "order_preserving" in table and "FAILS: Overclaims()" in table

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 import softmax_jax as sj
-from softmax_jax.evidence import discovery
-from softmax_jax.evidence.discovery import DiscoveryConfig, FreeMultiplier, fit_log
+from softmax_jax.evidence.studies import discovery
+from softmax_jax.evidence.studies.discovery import (
+    DiscoveryConfig,
+    FreeMultiplier,
+    fit_log,
+)
 from softmax_jax.nn import NormalizerParam
 from softmax_jax.training.config import RunConfig, from_mapping
 

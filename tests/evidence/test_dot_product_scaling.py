@@ -8,8 +8,9 @@ import pytest
 
 import softmax_jax as sj
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import dot_product_figures, results
-from softmax_jax.evidence.dot_product_scaling import (
+from softmax_jax.evidence import results
+from softmax_jax.evidence.studies import dot_product_figures
+from softmax_jax.evidence.studies.dot_product_scaling import (
     DIVISORS,
     ScalingConfig,
     as_released,

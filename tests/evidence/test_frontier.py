@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import frontier, frontier_figures, results
-from softmax_jax.evidence.frontier import FrontierConfig
+from softmax_jax.evidence import results
+from softmax_jax.evidence.studies import frontier, frontier_figures
+from softmax_jax.evidence.studies.frontier import FrontierConfig
 from softmax_jax.training.config import to_mapping
 
 FIRST = FrontierConfig("multimax(c1=-2, b1=2, c2={}, d1=7)", (-0.5, -0.9))

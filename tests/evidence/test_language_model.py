@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import language_model, needle, positions
-from softmax_jax.evidence.language_model import LanguageModelConfig, rebuilt
 from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import language_model, needle, positions
+from softmax_jax.evidence.studies.language_model import LanguageModelConfig, rebuilt
 from softmax_jax.nn import Transformer, TransformerConfig
 from softmax_jax.training.config import RunConfig, from_mapping
 

@@ -1,9 +1,10 @@
 """The whole catalogue is in the experiment, and the picture ranks it."""
 
 import softmax_jax as sj
-from softmax_jax.evidence import length_figures, locate
-from softmax_jax.evidence.lookup import LookupConfig
+from softmax_jax.evidence import locate
 from softmax_jax.evidence.results import Result
+from softmax_jax.evidence.studies import length_figures
+from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import from_mapping
 
 HOME = locate.find_experiment("length_generalization", None)

@@ -3,7 +3,7 @@
 import pytest
 from flax import nnx
 
-from softmax_jax.evidence.lookup import LookupConfig, LookupModel
+from softmax_jax.evidence.studies.lookup import LookupConfig, LookupModel
 
 
 @pytest.mark.parametrize(("asked", "found"), [(None, 1 / 16), (1.0, 1.0)])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from softmax_jax.evidence import loss_speed
+from softmax_jax.evidence.studies import loss_speed
 
 
 def test_ratios_are_of_the_times_that_are_given() -> None:

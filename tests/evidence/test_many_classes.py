@@ -11,8 +11,8 @@ from flax import nnx
 
 from softmax_jax.data.classes import Rows
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import many_classes
-from softmax_jax.evidence.many_classes import Classifier, ManyClassesConfig
+from softmax_jax.evidence.studies import many_classes
+from softmax_jax.evidence.studies.many_classes import Classifier, ManyClassesConfig
 from softmax_jax.optim import OptimizerConfig
 
 TINY = ManyClassesConfig(

@@ -11,8 +11,8 @@ from flax import nnx
 
 from softmax_jax.data.multilabel import Parts, Rows
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import multilabel
-from softmax_jax.evidence.multilabel import Classifier, MultilabelConfig
+from softmax_jax.evidence.studies import multilabel
+from softmax_jax.evidence.studies.multilabel import Classifier, MultilabelConfig
 from softmax_jax.normalizers.sparsemax import sparsemax
 from softmax_jax.optim import OptimizerConfig
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from softmax_jax.evidence import sparsity_line
-from softmax_jax.evidence.sparsity_line import SparsityLineConfig
+from softmax_jax.evidence.studies import sparsity_line
+from softmax_jax.evidence.studies.sparsity_line import SparsityLineConfig
 from softmax_jax.normalizers.r_softmax import RSoftmax
 
 CONFIG = {"rates": (0.35, 0.75), "lengths": (10,), "rows": 20}

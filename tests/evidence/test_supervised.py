@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from softmax_jax.evidence import supervised
+from softmax_jax.evidence.studies import supervised
 from softmax_jax.optim import OptimizerConfig
 
 

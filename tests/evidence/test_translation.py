@@ -10,10 +10,11 @@ from flax import nnx
 
 from softmax_jax.data import translation_toy as toy
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import locate, translation, translation_figures
+from softmax_jax.evidence import locate
 from softmax_jax.evidence.results import Result
-from softmax_jax.evidence.translation import TranslationConfig
-from softmax_jax.evidence.translation_model import EncoderDecoder, Weights
+from softmax_jax.evidence.studies import translation, translation_figures
+from softmax_jax.evidence.studies.translation import TranslationConfig
+from softmax_jax.evidence.studies.translation_model import EncoderDecoder, Weights
 from softmax_jax.training.config import from_mapping
 
 SMALL = dict(layers=1, width=8, heads=2, words=8, longest=5)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from softmax_jax.evidence import response
-from softmax_jax.evidence.check import Finding, examine
-from softmax_jax.evidence.normalizer_file import find_normalizer, one_line
+from softmax_jax.evidence.laboratory import response
+from softmax_jax.evidence.laboratory.check import Finding, examine
+from softmax_jax.evidence.laboratory.normalizer_file import find_normalizer, one_line
 
 STYLES = {"holds": "green", "FAILS": "bold red", "no": "dim"}
 

@@ -14,8 +14,8 @@ from flax import nnx
 import softmax_jax as sj
 from softmax_jax.data import multilabel
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import supervised
 from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import supervised
 from softmax_jax.optim import OptimizerConfig
 
 CHOICES = {"count": ("none", "true", "predicted"), "loss": ("js", "own")}

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from scipy.stats import gaussian_kde
 
 from softmax_jax.evidence import figures
-from softmax_jax.evidence.dot_product_scaling import (
+from softmax_jax.evidence.results import Result
+from softmax_jax.evidence.studies.dot_product_scaling import (
     ScalingConfig,
     as_released,
     simulate,
 )
-from softmax_jax.evidence.results import Result
 from softmax_jax.training.config import from_mapping
 
 # Figure 1 has keys of width 16, Figure 2 of width 256; each begins with the dot

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softmax_jax.evidence import (
+from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.results import Result
+from softmax_jax.evidence.studies import (
     discovery,
     dot_product_figures,
     dot_product_scaling,
@@ -24,8 +26,6 @@ from softmax_jax.evidence import (
     translation,
     translation_figures,
 )
-from softmax_jax.evidence.outcome import Outcome
-from softmax_jax.evidence.results import Result
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from flax import nnx
 
 from softmax_jax.data import text
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import needle, positions
 from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import needle, positions
 from softmax_jax.nn import NormalizerParam, Transformer, generate
 from softmax_jax.training.config import RunConfig
 from softmax_jax.training.loop import fit, load_model

@@ -13,9 +13,9 @@ from flax import nnx
 
 from softmax_jax.analysis import alignment, diversity, support
 from softmax_jax.data import translation_toy as toy
-from softmax_jax.evidence import supervised
 from softmax_jax.evidence.outcome import Outcome
-from softmax_jax.evidence.translation_model import EncoderDecoder, Weights
+from softmax_jax.evidence.studies import supervised
+from softmax_jax.evidence.studies.translation_model import EncoderDecoder, Weights
 from softmax_jax.optim import OptimizerConfig
 
 

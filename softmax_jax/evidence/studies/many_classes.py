@@ -14,8 +14,8 @@ from flax import nnx
 
 from softmax_jax.data import classes
 from softmax_jax.errors import UserError
-from softmax_jax.evidence import supervised
 from softmax_jax.evidence.outcome import Outcome
+from softmax_jax.evidence.studies import supervised
 from softmax_jax.losses import sparse_softmax_loss
 from softmax_jax.optim import OptimizerConfig
 

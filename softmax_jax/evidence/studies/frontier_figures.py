@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from softmax_jax.evidence import figures
-from softmax_jax.evidence.frontier import FrontierConfig, points, softmax_point
 from softmax_jax.evidence.results import Result
+from softmax_jax.evidence.studies.frontier import FrontierConfig, points, softmax_point
 from softmax_jax.training.config import from_mapping
 
 TITLES = {"figure": "scores 10, 8, −1", "normal": "normal scores"}

@@ -14,8 +14,8 @@ import numpy as np
 import softmax_jax as sj
 from softmax_jax.attention import chunked
 from softmax_jax.errors import UserError
+from softmax_jax.evidence.laboratory.normalizer_file import one_line
 from softmax_jax.evidence.locate import nearest
-from softmax_jax.evidence.normalizer_file import one_line
 from softmax_jax.laws import PROMISES, TAGS, Law, variants
 from softmax_jax.normalizers.parameters import declared_parameters
 
