@@ -1,4 +1,4 @@
-# make demo | test | lint | readme. Needs Python 3.11 to 3.13, make and a package index.
+# make demo | test | lint | readme | benchmark. Needs Python 3.11 to 3.13, make and a package index.
 
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
 
-.PHONY: demo test lint readme
+.PHONY: demo test lint readme benchmark
 
 demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
@@ -19,6 +19,9 @@ lint: $(VENV)/installed
 
 readme: $(VENV)/installed
 	$(VENV)/bin/python docs/tables.py
+
+benchmark: $(VENV)/installed
+	$(VENV)/bin/python -m benchmarks
 
 $(VENV)/installed: pyproject.toml
 	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "softmax_jax needs Python 3.11, \

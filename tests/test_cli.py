@@ -13,7 +13,6 @@ from softmax_jax.evidence.studies import lookup_figures, registry
 
 CONFIG = """
 from ml_collections import ConfigDict
-from softmax_jax.evidence.studies import lookup_figures, registry
 from softmax_jax.evidence.studies.lookup import LookupConfig
 from softmax_jax.training.config import to_mapping
 

@@ -13,7 +13,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from softmax_jax.attention.masks import key_range
-from softmax_jax.attention.operands import Operands, over_leading_axis, sequential
+from softmax_jax.attention.operands import (
+    Operands,
+    over_heads,
+    over_leading_axis,
+    sequential,
+)
 from softmax_jax.attention.reference import attend
 from softmax_jax.attention.statistics import Statistics
 
@@ -40,10 +45,7 @@ def chunked(
         bands = [block_rows(block, band) for band in split_bands(operands, offset)]
         return join_rows(bands)
 
-    f = head
-    for _ in range(3):
-        f = functools.partial(over_leading_axis, sequential, f)
-    return f(operands.without_unseen())
+    return over_heads(sequential, head, operands)
 
 
 def split_bands(head: Operands, offset: int | None) -> list[Operands]:

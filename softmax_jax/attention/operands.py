@@ -1,6 +1,7 @@
 """The operands of one attention call in the one layout that every path works in."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,14 +66,14 @@ class Operands:
         return finite if visible is None else visible & finite
 
     def without_unseen(self) -> "Operands":
-        """Zeros for the keys that no query sees and the queries that see nothing.
+        """With zeros for the keys that no query sees and the queries that see nothing.
 
-        So whatever stands there reaches neither values nor gradients.
+        Whatever stands there then reaches neither values nor gradients.
         """
         visible = self.visible()
         if visible is None:
             return self
-        seen = visible.any(axis=(-3, -2), keepdims=True)
+        seen = visible.any(axis=-2, keepdims=True)
         seeing = visible.any(axis=-1, keepdims=True)
         return dataclasses.replace(
             self,
@@ -97,6 +98,13 @@ class Operands:
             whole,
             **{name: jax.tree.map(split, getattr(self, name)) for name in per_row},
         )
+
+
+def over_heads(mapper: Callable, f: Callable, operands: Operands) -> Any:
+    """f of every query head, whatever example and key head it belongs to."""
+    for _ in "BKG":
+        f = functools.partial(over_leading_axis, mapper, f)
+    return f(operands)
 
 
 def over_leading_axis(mapper: Callable, f: Callable, operands: Operands) -> Any:

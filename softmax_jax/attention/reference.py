@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from softmax_jax.attention.operands import Operands, over_leading_axis
+from softmax_jax.attention.operands import Operands, over_heads
 from softmax_jax.attention.statistics import Statistics, statistics
 from softmax_jax.normalizers import rows
 from softmax_jax.normalizers.base import compute_dtype
@@ -28,7 +28,8 @@ class Attended(NamedTuple):
 
 
 def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Attended:
-    """One query head; what nothing sees is zero in its operands already."""
+    """One query head."""
+    operands = operands.without_unseen()
     query, key, value = operands.query, operands.key, operands.value
     dtype = compute_dtype(query.dtype)
     visible = operands.visible()
@@ -59,10 +60,8 @@ def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Atten
 
 def reference(operands: Operands, *, scale, soft_cap) -> Attended:
     """All batches and heads at once, as leading axes [B, K, G, ...]."""
-    f = functools.partial(attend, scale=scale, soft_cap=soft_cap)
-    for _ in range(3):
-        f = functools.partial(over_leading_axis, jax.vmap, f)
-    return f(operands.without_unseen())
+    head = functools.partial(attend, scale=scale, soft_cap=soft_cap)
+    return over_heads(jax.vmap, head, operands)
 
 
 def _lengths(key: Array) -> Array:

@@ -26,6 +26,11 @@ def quantile(z: Rows, visible: Visible, r: Statistic) -> Statistic:
     return low + (position - rank) * (_next(z, visible, rank, low) - low)
 
 
+def maximum(z: Rows, visible: Visible) -> Statistic:
+    """The largest visible score with its gradient, 0 if none is."""
+    return _with_gradient(rows.maximum(z, visible), z, visible)
+
+
 def order_statistic(z: Rows, visible: Visible, rank: Statistic) -> Statistic:
     """The visible score with `rank` scores below it, counted from 0; 0 if none is.
 

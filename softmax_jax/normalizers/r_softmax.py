@@ -29,7 +29,7 @@ class TSoftmax(Ratio):
     lowest: Any = row_statistic()
 
     def rows(self, n, z, visible):
-        top = order.order_statistic(z, visible, n - 1)
+        top = order.maximum(z, visible)
         return self.fill(lowest=top - self.t)
 
     def log_weight(self, z: Array) -> Array:
@@ -61,7 +61,7 @@ class RSoftmax(Ratio):
         anchor = order.quantile(z, visible, jnp.asarray(self.r))
         depth = jnp.zeros_like(anchor)
         if self.detached:
-            top = order.order_statistic(z, visible, n - 1)
+            top = order.maximum(z, visible)
             anchor, depth = top, jax.lax.stop_gradient(top - anchor)
         return self.fill(anchor=anchor, depth=depth)
 

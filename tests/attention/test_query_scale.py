@@ -120,7 +120,9 @@ def test_key_lengths_gradient_by_differences_and_detached():
     assert abs(exact - cut) > 1e-3 * abs(exact)
 
 
-@pytest.mark.parametrize("scale", ["log_length", "key_lengths"])
+@pytest.mark.parametrize(
+    "scale", [pytest.param("log_length", marks=pytest.mark.slow), "key_lengths"]
+)
 def test_chunks_scale_as_the_reference(scale, monkeypatch):
     monkeypatch.setattr(chunked, "BLOCK", 2)
     jax.clear_caches()

@@ -16,7 +16,7 @@ with jax.enable_x64(True):
     Q, K, V = (np.asarray(x) for x in SPEC.operands(np.float64))
 
 
-@pytest.fixture(params=["reference", "chunked"])
+@pytest.fixture(params=["reference", pytest.param("chunked", marks=pytest.mark.slow)])
 def stats_of(request, monkeypatch):
     monkeypatch.setattr(chunked, "BLOCK", 2)
     jax.clear_caches()
@@ -61,6 +61,29 @@ def test_counts_maxima_and_log_sum_exp(stats_of):
         np.testing.assert_allclose(found.row_max[at], z.max() if len(z) else 0)
         lse = np.log(np.exp(z).sum()) if len(z) else -np.inf
         np.testing.assert_allclose(found.lse[at], lse, atol=1e-12)
+
+
+def test_chunks_have_the_statistics_of_the_reference(monkeypatch):
+    monkeypatch.setattr(chunked, "BLOCK", 2)
+    jax.clear_caches()
+
+    def found(implementation):
+        return sj.dot_product_attention(
+            Q,
+            K,
+            V,
+            normalizer="softmax1(sink=0.3)",
+            implementation=implementation,
+            return_stats=True,
+            **SPEC.keywords(np.float64),
+        )[1]
+
+    pairs = zip(
+        *map(jax.tree.leaves, map(found, ("chunked", "reference"))), strict=True
+    )
+    for got, expected in pairs:
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+    jax.clear_caches()
 
 
 def test_a_sink_counts_in_lse_and_a_multiplier_not_in_row_max(stats_of):

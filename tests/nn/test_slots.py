@@ -36,7 +36,14 @@ def build(**options) -> Transformer:
     return Transformer(TransformerConfig(**SMALL, **options), rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", SLOTS)
+# With -m slow all of them.
+PROMPT = [
+    pytest.param(name, marks=[] if name in ("asentmax", "rela_g") else pytest.mark.slow)
+    for name in SLOTS
+]
+
+
+@pytest.mark.parametrize("name", PROMPT)
 def test_cached_decoding_is_the_full_pass(name):
     model = build(**SLOTS[name])
     sampled = generate(model, TOKENS[:, :3], 4, key=jax.random.key(0), temperature=0.0)
@@ -44,7 +51,7 @@ def test_cached_decoding_is_the_full_pass(name):
     np.testing.assert_array_equal(logits.argmax(-1)[:, 2:-1], sampled[:, 3:])
 
 
-@pytest.mark.parametrize("name", SLOTS)
+@pytest.mark.parametrize("name", PROMPT)
 def test_every_parameter_gets_a_gradient(name):
     model = build(**SLOTS[name])
 
