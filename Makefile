@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest -n 2 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests/test_lint.py

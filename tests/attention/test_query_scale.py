@@ -102,6 +102,7 @@ def test_key_lengths_with_zero_keys_and_empty_rows_have_finite_gradients():
         assert all(jnp.isfinite(g).all() for g in jax.grad(loss, (0, 1))(q, at))
 
 
+@pytest.mark.slow
 def test_key_lengths_gradient_by_differences_and_detached():
     q, k, v = SPECS[1].operands(np.float64)
 

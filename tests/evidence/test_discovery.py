@@ -27,6 +27,7 @@ def test_a_logarithm_is_found_exactly_and_a_line_is_not() -> None:
     assert fit_log(np.ones(128), least_n=4)["r_squared"] == 0.0
 
 
+@pytest.mark.slow
 def test_free_multipliers_scale_each_row_by_its_own() -> None:
     q = jnp.linspace(-1, 1, 48).reshape(1, 6, 2, 4)
     table = NormalizerParam(jnp.arange(1.0, 7.0))

@@ -68,6 +68,7 @@ def test_an_unknown_divisor_is_one_sentence(tmp_path: Path) -> None:
         run(ScalingConfig("root", width=8, **SMALL), 0, tmp_path, "")
 
 
+@pytest.mark.slow
 def test_numbers_and_figures(tmp_path: Path) -> None:
     found = []
     for divisor in ("one", "root_width"):

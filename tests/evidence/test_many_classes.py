@@ -57,6 +57,7 @@ def test_what_is_measured_by_hand() -> None:
     assert measured == {"accuracy": 0.25, "logit_range": 11.0, "label_kept": 0.5}
 
 
+@pytest.mark.slow
 def test_the_target_domain_is_displaced_and_drawn_anew() -> None:
     key = jax.random.key(0)
     source, _ = many_classes._data(TINY, key)
