@@ -69,9 +69,7 @@ def test_chunks_have_the_statistics_of_the_reference(monkeypatch):
 
     def found(implementation):
         return sj.dot_product_attention(
-            Q,
-            K,
-            V,
+            *map(jnp.asarray, (Q, K, V)),
             normalizer="softmax1(sink=0.3)",
             implementation=implementation,
             return_stats=True,

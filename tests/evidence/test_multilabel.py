@@ -72,6 +72,7 @@ def test_a_loss_of_its_own_has_the_gradient_p_minus_target() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"loss": "own"}, {"normalizer": "r_softmax", "count": "predicted"}],

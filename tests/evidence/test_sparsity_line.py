@@ -24,6 +24,7 @@ def test_the_line_by_hand(rate: float, n: int, zeros: int) -> None:
     assert sparsity_line.expected(rate, n) == zeros
 
 
+@pytest.mark.slow
 def test_r_softmax_lies_on_the_line_at_any_scale() -> None:
     metrics = run(normalizer="r_softmax")
     assert metrics["disagreement"] == metrics["disagreement_masked"] == 0

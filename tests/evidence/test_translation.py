@@ -32,6 +32,7 @@ def sentences() -> toy.TranslationBatch:
     return draw(jax.random.key(1), spoken, 6, 2, 5)
 
 
+@pytest.mark.slow
 def test_the_decoder_sees_the_past_and_the_sentence_alone() -> None:
     graph, params = nnx.split(model_of(normalizer="relu", output_norm="gated"))
     forward = jax.jit(lambda *batch: nnx.merge(graph, params)(*batch)[0])

@@ -9,8 +9,19 @@ from softmax_jax.laws import PROMISES, TAGS, laws_of
 
 pytestmark = [pytest.mark.core, pytest.mark.usefixtures("x64")]
 
+# What the families keep for their members is tried on one member of each; the rest of
+# the catalogue follows with -m slow.
+MEMBERS = ("ssmax", "sparse_softmax", "entmax", "sigmoid")
+KEPT_BY_FAMILIES = ("any_axis", "half_precision", "logarithm")
+
+
+def marks(row, law):
+    later = law.name in KEPT_BY_FAMILIES and row.name not in MEMBERS
+    return [pytest.mark.slow] if later else []
+
+
 CASES = [
-    pytest.param(row.cls(), law, id=f"{row.name}-{law.name}")
+    pytest.param(row.cls(), law, id=f"{row.name}-{law.name}", marks=marks(row, law))
     for row in sj.CATALOGUE.values()
     for law in laws_of(row.cls())
 ]
