@@ -21,10 +21,12 @@ from softmax_jax.attention.operands import (
 )
 from softmax_jax.attention.reference import attend
 from softmax_jax.attention.statistics import Statistics
+from softmax_jax.normalizers import rows
 
 BLOCK = 256
 # Each band is traced on its own, with its own static key range.
 MAX_BANDS = 4
+KEPT = jax.checkpoint_policies.save_only_these_names(rows.SEARCHED)
 
 
 def chunked(
@@ -36,9 +38,9 @@ def chunked(
     or a window rules out for a band of queries are never computed.
     """
 
-    @jax.checkpoint
-    def block(rows: Operands):
-        attended = attend(rows, scale=scale, soft_cap=soft_cap)
+    @functools.partial(jax.checkpoint, policy=KEPT)
+    def block(queries: Operands):
+        attended = attend(queries, scale=scale, soft_cap=soft_cap)
         return attended.output, attended.statistics if return_stats else None
 
     def head(operands: Operands):

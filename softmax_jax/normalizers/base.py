@@ -187,14 +187,18 @@ class Threshold(Normalizer):
 
     def solve(self, z: Rows, visible: Visible) -> Level:
         m = rows.maximum(z, visible)
-        return Level(m, roots.threshold(self, rows.hide(z - m, visible), visible))
+        return Level(m, roots.threshold(self, self._below(m, z, visible)))
 
     def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
-        return rows.hide(self.weight(z - level.top - level.unknown), visible)
+        return self.weight(self._below(level.top, z, visible) - level.unknown)
 
     def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
-        log_p = self.log_weight(z - level.top - level.unknown)
-        return rows.hide(log_p, visible, -jnp.inf)
+        return self.log_weight(self._below(level.top, z, visible) - level.unknown)
+
+    def _below(self, top: Statistic, z: Rows, visible: Visible) -> Rows:
+        """z - top, and left of every threshold, where scores weigh 0, if hidden."""
+        left = jax.lax.stop_gradient(roots.lowest(self, top)) - 1
+        return rows.hide(z - top, visible, left)
 
 
 class Elementwise(Normalizer):

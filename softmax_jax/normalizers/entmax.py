@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from softmax_jax.normalizers import rows
 from softmax_jax.normalizers.base import Axis, Threshold
 from softmax_jax.normalizers.parameters import INFINITY, parameter
 
@@ -25,9 +26,7 @@ class Entmax(Threshold):
     alpha: ArrayLike = parameter(1.5, bounds=(1.0, INFINITY), learned=False)
 
     def weight(self, u: Array) -> Array:
-        outside = u <= 0
-        base = (self.alpha - 1) * jnp.where(outside, 1, u)
-        return jnp.where(outside, 0, base ** (1 / (self.alpha - 1)))
+        return jnp.exp(self.log_weight(u))
 
     def inverse(self, p: Array) -> Array:
         return p ** (self.alpha - 1) / (self.alpha - 1)
@@ -45,11 +44,14 @@ class Entmax15(Threshold):
     paper = "arXiv 1905.05702"
     tags = TAGS
 
+    def multiplier(self, n: Array) -> Array:
+        return jnp.full_like(n, 0.5)
+
     def weight(self, u: Array) -> Array:
-        return jnp.square(jnp.where(u <= 0, 0, u / 2))
+        return rows.squared_positive(u)
 
     def inverse(self, p: Array) -> Array:
-        return 2 * jnp.sqrt(p)
+        return jnp.sqrt(p)
 
 
 def entmax(

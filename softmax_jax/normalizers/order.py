@@ -1,4 +1,4 @@
-"""Order statistics of masked rows, by bisection on the bits of a float: no sorting."""
+"""Order statistics of masked rows, by counting the scores below trials: no sorting."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def order_statistic(z: Rows, visible: Visible, rank: Statistic) -> Statistic:
 
     Tied scores share the gradient evenly, which keeps it equivariant.
     """
-    value = jax.lax.stop_gradient(_select(z, visible, rank))
+    value = rows.searched(jax.lax.stop_gradient(_select(z, visible, rank)))
     return _with_gradient(value, z, visible)
 
 
@@ -44,7 +44,7 @@ def _with_gradient(value: Statistic, z: Rows, visible: Visible) -> Statistic:
     """`value`, with the gradient of the mean of the visible scores equal to it."""
     here = z == value
     here = here if visible is None else here & visible
-    count = jnp.maximum(here.sum(-1, keepdims=True), 1).astype(z.dtype)
+    count = jnp.maximum(_count(here, z.dtype), 1)
     moved = jnp.where(here, z - value, 0).sum(-1, keepdims=True) / count
     return value + moved
 
@@ -55,28 +55,68 @@ def _next(z: Rows, visible: Visible, rank: Statistic, low: Statistic) -> Statist
     above = rows.hide(jax.lax.stop_gradient(z), visible, jnp.inf)
     above = jnp.where(above > fixed, above, jnp.inf).min(-1, keepdims=True)
     not_above = (z <= fixed) if visible is None else (z <= fixed) & visible
-    tied = not_above.sum(-1, keepdims=True).astype(z.dtype) >= rank + 2
+    tied = _count(not_above, z.dtype) >= rank + 2
     value = jnp.where(tied | (above == jnp.inf), fixed, above)
     return _with_gradient(value, z, visible)
 
 
 def _select(z: Rows, visible: Visible, rank: Statistic) -> Statistic:
-    """The largest value that has at most `rank` visible scores below it."""
-    keys = _ordered_bits(z)
-    one = jnp.ones((), keys.dtype)
-    highest = ~jnp.zeros((), keys.dtype)
-    if visible is not None:
-        keys = jnp.where(visible, keys, highest)
-    bits = jnp.iinfo(keys.dtype).bits
+    """The visible score with `rank` scores below it: the least not below `_floor`."""
+    shown = rows.hide(z, visible, jnp.inf)
+    top = rows.maximum(z, visible)
+    above = shown >= _floor(shown, top, rows.visible_count(z, visible), rank)
+    found = _minimum(jnp.where(above, shown, jnp.inf))
+    # Nothing was found among no scores, whose top is 0, nor beside a NaN.
+    return jnp.where(found <= top, found, top)
 
-    def step(i, found):
-        trial = found | (one << (bits - 1 - i).astype(keys.dtype))
-        below = (keys < trial).sum(-1, keepdims=True).astype(rank.dtype)
-        return jnp.where(below <= rank, trial, found)
 
-    shape = jnp.broadcast_shapes((*z.shape[:-1], 1), rank.shape)
-    found = jax.lax.fori_loop(0, bits, step, jnp.zeros(shape, keys.dtype))
-    return jnp.where(found == highest, 0, _from_ordered_bits(found, z.dtype))
+def _floor(z: Rows, top: Statistic, n: Statistic, rank: Statistic) -> Statistic:
+    """A number with `rank` of n scores below it, or else the score of that rank itself.
+
+    Every pass counts the scores below a trial between two that enclose it. Trials take
+    turns: where the logit of the share of scores below, which for scores in a bell is
+    close to a line, meets the rank's; and halfway in bits, which ends on any scores.
+    """
+    low, high = _minimum(z), jnp.nextafter(top, jnp.full_like(top, jnp.inf))
+
+    def logit(count: Array) -> Array:
+        return jnp.log((count + 0.5) / (n - count + 0.5))
+
+    def step(state):
+        low, high, below_low, below_high, i = state
+        start, end = _ordered_bits(low), _ordered_bits(high)
+        middle = _from_ordered_bits(start + (end - start) // 2, z.dtype)
+        ends = logit(below_low), logit(below_high)
+        line = low + (high - low) * (logit(rank) - ends[0]) / (ends[1] - ends[0])
+        trial = jnp.where((i % 2 == 0) & (line > low) & (line < high), line, middle)
+        below = _count(z < trial, z.dtype)
+        left = below <= rank
+        return (
+            jnp.where(left, trial, low),
+            jnp.where(left, high, trial),
+            jnp.where(left, below, below_low),
+            jnp.where(left, below_high, below),
+            i + 1,
+        )
+
+    def unfinished(state):
+        low, high, below_low, _, i = state
+        adjacent = _ordered_bits(high) - _ordered_bits(low) <= 1
+        searching = (below_low < rank) & ~adjacent
+        return jnp.any(searching) & (i < 2 * jnp.finfo(z.dtype).bits)
+
+    low, high, rank = jnp.broadcast_arrays(low, high, rank)
+    state = (low, high, jnp.zeros_like(rank), jnp.broadcast_to(n, rank.shape), 0)
+    return jax.lax.while_loop(unfinished, step, state)[0]
+
+
+def _minimum(z: Rows) -> Statistic:
+    return z.min(-1, keepdims=True, initial=jnp.inf)
+
+
+def _count(condition: Array, dtype) -> Statistic:
+    """How many hold, in floats: XLA stores what it counts in integers."""
+    return condition.astype(dtype).sum(-1, keepdims=True)
 
 
 def _ordered_bits(z: Array) -> Array:

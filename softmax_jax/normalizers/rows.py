@@ -6,14 +6,18 @@ or is None where every score is visible. A row that sees nothing has zero weight
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
 Rows = Float[Array, "... n"]
 Visible = Bool[Array, "... #n"] | None
 Statistic = Float[Array, "... 1"]
 
+# The name, for policies of `jax.checkpoint`, of what a search over a row has found.
+SEARCHED = "softmax_jax.searched"
 
-def hide(z: Rows, visible: Visible, fill: float = 0.0) -> Rows:
+
+def hide(z: Rows, visible: Visible, fill: float | Statistic = 0.0) -> Rows:
     """z where visible, `fill` elsewhere; nothing hidden has a gradient."""
     return z if visible is None else jnp.where(visible, z, fill)
 
@@ -26,6 +30,11 @@ def maximum(z: Rows, visible: Visible) -> Statistic:
     z = jax.lax.stop_gradient(hide(z, visible, -jnp.inf))
     top = jnp.max(z, axis=-1, keepdims=True, initial=-jnp.inf)
     return jnp.where(top == -jnp.inf, 0, top)
+
+
+def searched(found: Statistic) -> Statistic:
+    """`found` under a name: a number per row that is worth keeping for the backward."""
+    return checkpoint_name(found, SEARCHED)
 
 
 def total(weights: Rows, visible: Visible) -> Statistic:
@@ -57,3 +66,31 @@ def log(weights: Rows) -> Rows:
     """log w, and -inf without a gradient where w is exactly 0; NaN stays NaN."""
     zero = weights == 0
     return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1, weights)))
+
+
+@jax.custom_jvp
+def positive(u: Rows) -> Rows:
+    """max(u, 0), with derivative 0 at 0.
+
+    The zero is made of u: a constant of the size of u XLA keeps in memory.
+    """
+    return jnp.maximum(u, u - u)
+
+
+@positive.defjvp
+def _positive_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    return positive(u), jnp.where(u > 0, du, 0)
+
+
+@jax.custom_jvp
+def squared_positive(u: Rows) -> Rows:
+    """max(u, 0)^2, with a derivative in products alone, which XLA sums as it goes."""
+    return jnp.square(positive(u))
+
+
+@squared_positive.defjvp
+def _squared_positive_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    r = positive(u)
+    return jnp.square(r), (r + r) * du

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -36,7 +37,8 @@ class SparseSoftmax(Ratio):
         return z
 
     def factor(self, z: Array) -> Array:
-        return (z >= self.smallest).astype(z.dtype)
+        # A NaN is not below anything, and shows.
+        return jnp.where(z < self.smallest, 0, jnp.ones_like(z))
 
 
 def sparse_softmax(

@@ -1,9 +1,9 @@
 """Sparsemax: the Euclidean projection onto the simplex."""
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from softmax_jax.normalizers import rows
 from softmax_jax.normalizers.base import Axis, Threshold
 
 
@@ -23,7 +23,7 @@ class Sparsemax(Threshold):
     )
 
     def weight(self, u: Array) -> Array:
-        return jnp.where(u <= 0, 0, u)
+        return rows.positive(u)
 
     def inverse(self, p: Array) -> Array:
         return p
@@ -38,7 +38,7 @@ def sparsemax(
     exactly up to rounding: on a piecewise linear sum Newton's method ends. The Jacobian
     is diag(s) - s s^T / |s| with s the indicator of the support. Masks as in `softmax`.
 
-    >>> import jax.numpy as jnp
+    >>> import jax
     >>> import softmax_jax as sj
     >>> sj.sparsemax(jnp.array([1.5, 1.0, 0.0])).tolist()
     [0.75, 0.25, 0.0]
