@@ -145,19 +145,19 @@ class Ratio(Normalizer):
         return None
 
     def solve(self, z: Rows, visible: Visible) -> Level:
-        log_w = self.log_weight(z)
+        log_w = rows.hide(self.log_weight(z), visible, -jnp.inf)
         log_c = self.log_constant()
-        m = rows.maximum(log_w, visible)
+        m = rows.maximum(log_w, None)
         if log_c is not None:
             m = jnp.maximum(m, jax.lax.stop_gradient(log_c))
-        w = jnp.exp(rows.hide(log_w - m, visible, -jnp.inf))
+        w = jnp.exp(log_w - m)
         mass = rows.total(_times(w, self.mass_factor(z)), None)
         if log_c is not None:
             mass = mass + jnp.exp(log_c - m)
         return Level(m, mass)
 
     def weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
-        w = jnp.exp(rows.hide(self.log_weight(z) - level.top, visible, -jnp.inf))
+        w = jnp.exp(rows.hide(self.log_weight(z), visible, -jnp.inf) - level.top)
         return _times(w, self.factor(z)) * rows.reciprocal(level.unknown)
 
     def log_weigh(self, z: Rows, visible: Visible, level: Level) -> Rows:
