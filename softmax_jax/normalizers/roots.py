@@ -42,7 +42,7 @@ def lowest(link: Link, like: Statistic) -> Statistic:
 
 @jax.custom_jvp
 def _threshold(link: Link, z: Rows) -> Statistic:
-    return rows.searched(_search(link, z))
+    return _search(link, z)
 
 
 @jax.custom_jvp
@@ -59,7 +59,7 @@ def _differentiable(link: Link, z: Rows) -> Statistic:
 def _threshold_jvp(primals, tangents):
     """d tau = sum_j d psi_j|tau / sum_j psi'_j, and 0 for a row without support."""
     link, z = primals
-    tau = _differentiable(link, z)
+    tau = rows.searched(_differentiable(link, z))
 
     def mass_at_tau(link, z):
         return rows.total(link.weight(z - tau), None)

@@ -57,3 +57,26 @@ def test_the_gradient_is_shared_by_ties():
         [0.3, 0, 0.3, 0.4, 0],
         atol=1e-6,
     )
+
+
+def halves(z):
+    return np.asarray(jnp.asarray(z).astype(jnp.bfloat16).astype(jnp.float32))
+
+
+LARGE = RNG.normal(size=(4, 700)).astype(np.float32)
+SHAPES = {
+    "bell": LARGE,
+    "ties at zero": np.maximum(LARGE, 0),
+    "half precision": halves(LARGE),
+    "skewed": np.exp(4 * LARGE),
+    "outliers": np.where(LARGE > 2, np.float32(1e30), LARGE),
+    "constant": np.ones_like(LARGE),
+}
+
+
+@pytest.mark.parametrize("rank", [0, 7, 350, 690, 699])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_search_ends_on_scores_of_any_shape(shape, rank):
+    z = SHAPES[shape]
+    got = order.order_statistic(jnp.asarray(z), None, jnp.full((4, 1), float(rank)))
+    np.testing.assert_array_equal(got[:, 0], np.sort(z, axis=-1)[:, rank])
