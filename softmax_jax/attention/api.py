@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped
 
 from softmax_jax.attention.arrange import arrange, check_operands
 from softmax_jax.attention.chunked import chunked
 from softmax_jax.attention.operands import Operands
+from softmax_jax.attention.per_device import per_device
 from softmax_jax.attention.reference import reference
 from softmax_jax.catalogue import parse, parse_query_scale
 from softmax_jax.errors import UserError
@@ -47,6 +49,7 @@ def dot_product_attention(
     implementation: str | Sequence[str] | None = None,
     return_weights: bool = False,
     return_stats: bool = False,
+    partition: PartitionSpec | None = None,
 ) -> Any:
     """o = N(c * (softcap(scale * q.k) + bias)) v for any normalizer N.
 
@@ -76,6 +79,10 @@ def dot_product_attention(
         serve, None chooses by size. The choice is logged at level DEBUG.
       return_weights: also returns the weights [B, H, T, S]; the reference alone can.
       return_stats: also returns `Statistics`, named fields of [B, H, T].
+      partition: how query [B, T, H, D] lies on the mesh in use, P(batch axes, None,
+        head axes): each device then attends with its own examples and heads, without
+        communication. None leaves it to the compiler, which gathers what `chunked`
+        works through one after another.
 
     Returns:
       [B, T, H, V] in the dtype of `query`, or a tuple of it and what else was asked
@@ -118,6 +125,7 @@ def dot_product_attention(
         implementation=chosen,
         offset=offset,
         return_stats=return_stats,
+        partition=partition,
     )
     if not return_weights:
         weights = None
@@ -130,12 +138,19 @@ def dot_product_attention(
 
 
 @functools.partial(
-    jax.jit, static_argnames=("implementation", "offset", "return_stats")
+    jax.jit, static_argnames=("implementation", "offset", "return_stats", "partition")
 )
-def _attend(
-    operands: Operands, scale, soft_cap, *, implementation, offset, return_stats
-):
+def _attend(operands: Operands, scale, soft_cap, *, partition, **static):
     """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
+    attend = functools.partial(_attend_here, scale=scale, soft_cap=soft_cap, **static)
+    if partition is None:
+        return attend(operands)
+    return per_device(attend, operands, partition)
+
+
+def _attend_here(
+    operands: Operands, *, scale, soft_cap, implementation, offset, return_stats
+):
     if implementation == "chunked":
         output, stats = chunked(
             operands,

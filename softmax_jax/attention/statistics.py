@@ -18,7 +18,8 @@ class Statistics(NamedTuple):
       lse: log of the mass of a ratio, its constant included; the log-sum-exp of the
         scores for softmax, -inf for a row without mass, None for the other families.
         Differentiable.
-      tau: the threshold of a threshold normalizer; None for the others. Differentiable.
+      tau: the threshold of a threshold normalizer, among the scores that it compares
+        with it (entmax15 halves them first); None for the others. Differentiable.
       row_max: the largest visible score before any multiplier, 0 where there is none;
         for clipping queries and keys. Not differentiable.
       support_size: how many keys have a weight above 0. Not differentiable.
