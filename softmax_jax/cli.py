@@ -1,4 +1,4 @@
-"""softmax-jax run | train | report | list | check | doctor."""
+"""softmax-jax run | train | compile | report | list | check | doctor."""
 
 import argparse
 import ast
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.markdown import Markdown
@@ -14,11 +15,13 @@ from rich.table import Table
 
 import softmax_jax as sj
 from softmax_jax.catalogue import query_scale_table
+from softmax_jax.data import text
 from softmax_jax.errors import UserError
 from softmax_jax.evidence import doctor, experiment, locate, report, results
 from softmax_jax.evidence.laboratory import examination
 from softmax_jax.evidence.studies import registry
-from softmax_jax.training.config import RunConfig, from_mapping
+from softmax_jax.training import compiled, distributed
+from softmax_jax.training.config import RunConfig, from_mapping, with_vocabulary
 from softmax_jax.training.loop import fit
 
 INTERRUPTED = "Interrupted; what is finished is kept, and the same command goes on."
@@ -59,7 +62,14 @@ def build_parser() -> argparse.ArgumentParser:
     run.set_defaults(function=_run, overrides=[])
     train = commands.add_parser("train", help="train one language model")
     train.add_argument("config", help="a file and perhaps a size: configs/lm.py:quick")
+    train.add_argument(
+        "--distributed", action="store_true", help="join the processes of this job"
+    )
     train.set_defaults(function=_train, overrides=[])
+    compiled_ = commands.add_parser("compile", help="a training step, for absent chips")
+    compiled_.add_argument("config", help="a file and perhaps a size, as for train")
+    compiled_.add_argument("--topology", required=True, help="such as v5p:8x8x8")
+    compiled_.set_defaults(function=_compile, overrides=[])
     shown = commands.add_parser("report", help="tables, verdicts and figures of a run")
     shown.add_argument("experiment")
     shown.add_argument("--size", default=None, help="default: the one run last")
@@ -121,16 +131,33 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if arguments.distributed:
+        distributed.initialize()
+    config, name = _run_config(arguments)
+    folder = arguments.folder / name
+    result = fit(config, folder)
+    if not result.completed:
+        raise KeyboardInterrupt
+    if jax.process_index() == 0:
+        for name, value in result.metrics.items():
+            sys.stdout.write(f"{name:20} {value:,.4f}\n")
+        sys.stdout.write(f"{'folder':20} {folder}\n")
+
+
+def _compile(arguments: argparse.Namespace) -> None:
+    config, _ = _run_config(arguments)
+    config = with_vocabulary(config, text.load(config.data).vocabulary)
+    found = compiled.compile_step(config, arguments.topology)
+    for name, value in found.lines().items():
+        sys.stdout.write(f"{name:20} {value}\n")
+
+
+def _run_config(arguments: argparse.Namespace) -> tuple[RunConfig, str]:
+    """The configuration that FILE.py:SIZE and the overrides make, and its name."""
     given, _, size = arguments.config.partition(":")
     path = locate.find_config(given)
     settings = _settings(path, size or "quick", arguments.overrides)
-    folder = arguments.folder / "-".join((path.stem, size or "quick"))
-    result = fit(from_mapping(RunConfig, settings), folder)
-    if not result.completed:
-        raise KeyboardInterrupt
-    for name, value in result.metrics.items():
-        sys.stdout.write(f"{name:20} {value:,.4f}\n")
-    sys.stdout.write(f"{'folder':20} {folder}\n")
+    return from_mapping(RunConfig, settings), "-".join((path.stem, size or "quick"))
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ def read_source(name: str) -> bytes:
     if name.startswith("file:"):
         return file(name.removeprefix("file:"))
     if name not in SOURCES:
-        near = get_close_matches(name, SOURCES) or [*SOURCES, "file:PATH"]
+        near = get_close_matches(name, SOURCES) or [*SOURCES, "file:PATH", "tfds:NAME"]
         raise UserError(f"data.name={name!r} is unknown; use {' or '.join(near)}.")
     return SOURCES[name]()
 

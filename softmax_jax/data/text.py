@@ -1,9 +1,10 @@
 """Text by name, cut into training, validation and test parts that share nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from softmax_jax.data import tfds_source
 from softmax_jax.data.codecs import Bytes, Words
 from softmax_jax.data.sources import read_source
 from softmax_jax.errors import UserError
@@ -14,9 +15,11 @@ class TextConfig:
     """Which text, and as what tokens.
 
     Attributes:
-      name: `kjv`, `shakespeare`, `stdlib` or `file:PATH`.
+      name: `kjv`, `shakespeare`, `stdlib`, `file:PATH`, or `tfds:NAME[/CONFIG]`, a
+        prepared set of TensorFlow Datasets.
       level: `bytes` (256 tokens) or `words` (the most frequent ones).
-      validation_fraction, test_fraction: shares of the bytes, at the end of the text.
+      validation_fraction, test_fraction: shares of the bytes, at the end of the text;
+        not used where a TFDS set has that part itself.
       vocabulary: the most words kept at level `words`, `<unk>` included.
     """
 
@@ -51,7 +54,7 @@ def load(config: TextConfig) -> Corpus:
     to Acts 22:1 in training, Acts 22:2 to Colossians 1:12 in validation and the rest,
     to Revelation 22:21, in test.
     """
-    parts = split(read_source(config.name), config)
+    parts = _parts(config)
     if config.level == "bytes":
         codec: Bytes | Words = Bytes()
     elif config.level == "words":
@@ -62,6 +65,25 @@ def load(config: TextConfig) -> Corpus:
         )
     train, validation, test = map(codec.encode, parts)
     return Corpus(train, validation, test, codec)
+
+
+def _parts(config: TextConfig) -> tuple[bytes, bytes, bytes]:
+    """A TFDS set has parts of its own; what lacks is cut off its training part."""
+    if not config.name.startswith("tfds:"):
+        return split(read_source(config.name), config)
+    own = tfds_source.joined(config.name.removeprefix("tfds:"))
+    validation, test = own.get("validation"), own.get("test")
+    lacking = replace(
+        config,
+        validation_fraction=config.validation_fraction if validation is None else 0.0,
+        test_fraction=config.test_fraction if test is None else 0.0,
+    )
+    train, cut_validation, cut_test = split(own["train"], lacking)
+    return (
+        train,
+        cut_validation if validation is None else validation,
+        cut_test if test is None else test,
+    )
 
 
 def split(text: bytes, config: TextConfig) -> tuple[bytes, bytes, bytes]:

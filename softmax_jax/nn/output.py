@@ -70,6 +70,13 @@ class GatedRMSNorm(OutputRMSNorm):
         return super()._output(o) * jax.nn.sigmoid(_like(self.gate, o) * o)
 
 
+OUTPUT_NORMS = {
+    "rms": OutputRMSNorm,
+    "small_gain": SmallGainRMSNorm,
+    "gated": GatedRMSNorm,
+}
+
+
 class OutputGate(nnx.Module):
     """y = o * sigmoid(x W), one gate per channel of every head.
 

@@ -34,6 +34,9 @@ class TrainingConfig:
       start_from: folder of another run whose newest checkpoint this one goes on from,
         with the step, the position in the data, and every parameter and moment whose
         path and shape match; the normalizer's own parameters start fresh.
+      watchdog: seconds without a finished step after which the process ends, with the
+        stacks of all threads on stderr; longer than an evaluation, a save or the
+        first step after one takes. None never ends it.
     """
 
     steps: int
@@ -51,6 +54,7 @@ class TrainingConfig:
     tensor: int = 1
     stop_step: int | None = None
     start_from: str | None = None
+    watchdog: float | None = None
 
     @property
     def last_step(self) -> int:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import TracebackType
 
+import jax
 from tensorboardX import SummaryWriter
 
 Line = dict[str, int | float]
@@ -13,10 +14,14 @@ class MetricsWriter:
     """Appends lines `{"step": ..., name: value, ...}` to `metrics.jsonl`.
 
     Lines beyond `last_step`, which an interrupted run left behind its last
-    checkpoint, are removed first: the resumed run writes them again.
+    checkpoint, are removed first: the resumed run writes them again. Of several
+    processes the first one writes; the others' writers do nothing.
     """
 
     def __init__(self, folder: Path, last_step: int = 0):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         path = folder / "metrics.jsonl"
         lines = [json.dumps(line) + "\n" for line in read_metrics(folder, last_step)]
         replace_text(path, "".join(lines))
@@ -27,6 +32,8 @@ class MetricsWriter:
 
     def write(self, step: int, values: Line) -> None:
         """Writes one line and makes sure that it is in the file."""
+        if not self._writes:
+            return
         self._file.write(json.dumps({"step": step} | values) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -41,8 +48,9 @@ class MetricsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._events.close()
+        if self._writes:
+            self._file.close()
+            self._events.close()
 
 
 def read_metrics(folder: Path, last_step: int | None = None) -> list[Line]:

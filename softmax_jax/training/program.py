@@ -1,12 +1,13 @@
 """The compiled functions of a run, and the three states it can start from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
@@ -16,7 +17,7 @@ from softmax_jax.nn import NormalizerParam
 from softmax_jax.optim import make_optimizer
 from softmax_jax.training import sharding, state, step
 from softmax_jax.training.checkpoint import Checkpoints
-from softmax_jax.training.config import RunConfig
+from softmax_jax.training.config import RunConfig, TrainingConfig
 from softmax_jax.training.state import TrainState
 
 Host = dict[str, Any]
@@ -38,11 +39,26 @@ class Program:
     train_step: step.TrainStep
     eval_step: step.EvalStep
 
+    def lowered_step(self, training: TrainingConfig) -> jax.stages.Lowered:
+        """The training step, traced and ready to be compiled; nothing is computed."""
+        shape = (training.batch_size, training.sequence_length + 1)
+        tokens = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self.batch_sharding)
+        with jax.set_mesh(self.mesh):
+            return self.train_step.lower(self.placed_shapes(), tokens)
 
-def build(config: RunConfig) -> Program:
+    def placed_shapes(self) -> TrainState:
+        """The shapes of the state, each where it will live."""
+
+        def place(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        return jax.tree.map(place, self.shapes, self.shardings)
+
+
+def build(config: RunConfig, devices: Sequence[jax.Device] | None = None) -> Program:
     """Checks that the configuration fits the devices and makes the jitted functions."""
     training = config.training
-    mesh = sharding.make_mesh(training.data, training.fsdp, training.tensor)
+    mesh = sharding.make_mesh(training.data, training.fsdp, training.tensor, devices)
     sharding.check_batch(training.batch_size, training.accumulation, mesh)
     graph, params = state.abstract_model(config.model)
     optimizer = make_optimizer(config.optimizer, training.steps, params)
@@ -50,6 +66,7 @@ def build(config: RunConfig) -> Program:
     shapes = jax.eval_shape(initial)
     where = sharding.state_shardings(shapes, mesh)
     batch = sharding.batch_sharding(mesh)
+    partition = sharding.attention_partition(mesh)
     return Program(
         mesh=mesh,
         graph=graph,
@@ -58,20 +75,15 @@ def build(config: RunConfig) -> Program:
         batch_sharding=batch,
         initial=jax.jit(initial, out_shardings=where),
         train_step=step.make_train_step(
-            graph, optimizer, where, batch, training.accumulation
+            graph, optimizer, where, batch, training.accumulation, partition
         ),
-        eval_step=step.make_eval_step(graph, where.params, batch),
+        eval_step=step.make_eval_step(graph, where.params, batch, partition),
     )
 
 
 def restored(program: Program, checkpoints: Checkpoints) -> tuple[TrainState, Host]:
     """The newest checkpoint of this run, laid out on the present mesh."""
-    places = state.to_named(program.shardings)
-    like = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places[name])
-        for name, leaf in state.to_named(program.shapes).items()
-    }
-    arrays, host = checkpoints.restore(like)
+    arrays, host = checkpoints.restore(state.to_named(program.placed_shapes()))
     return state.from_named(program.shapes, arrays), host
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import jax
 from rich import progress as rich_progress
 from rich.console import Console
 
@@ -24,13 +25,19 @@ class Progress(ABC):
 def progress_bar(total: int, description: str, done: int = 0) -> Generator[Progress]:
     """Shows how much of `total` is done, the given columns and the time left.
 
-    `done` units were finished before, for instance by the run that is resumed.
+    `done` units were finished before, for instance by the run that is resumed. Of
+    several processes the first one shows it.
     """
+    if jax.process_index() != 0:
+        yield _Silent()
+        return
     console = Console()
     if not console.is_terminal:
         lines = _Lines(total, description, done)
-        yield lines
-        lines.show()
+        try:
+            yield lines
+        finally:
+            lines.show()
         return
     columns = (
         rich_progress.TextColumn("{task.description}"),
@@ -42,6 +49,11 @@ def progress_bar(total: int, description: str, done: int = 0) -> Generator[Progr
     with rich_progress.Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=total, completed=done, columns="")
         yield _Bar(bar, task)
+
+
+class _Silent(Progress):
+    def update(self, n: int = 1, **columns: object) -> None:
+        pass
 
 
 class _Bar(Progress):

@@ -12,13 +12,14 @@ from softmax_jax.optim import learning_rate
 from softmax_jax.training import program as programs
 from softmax_jax.training.checkpoint import Checkpoints
 from softmax_jax.training.config import RunConfig
-from softmax_jax.training.interrupt import stop_on_sigterm
+from softmax_jax.training.interrupt import stop_agreed, stop_on_sigterm
 from softmax_jax.training.metrics import MetricsWriter
 from softmax_jax.training.progress import progress_bar
 from softmax_jax.training.run_folder import note_environment
 from softmax_jax.training.sharding import put_batch
 from softmax_jax.training.state import to_named
 from softmax_jax.training.train_log import TrainLog
+from softmax_jax.training.watchdog import Watchdog, watchdog
 
 
 class Run:
@@ -63,6 +64,7 @@ class Run:
             stop_on_sigterm() as stop,
             MetricsWriter(folder, self.step) as writer,
             progress_bar(last, label, self.step) as progress,
+            watchdog(self.training.watchdog) as dog,
         ):
             log = TrainLog(
                 writer,
@@ -75,23 +77,28 @@ class Run:
                 latest=self.metrics,
             )
             while self.step < last and not stopping:
-                self.advance(log)
-                stopping, at_end = stop.requested, self.step == last
+                self.advance(log, dog)
+                stopping = stop_agreed(stop.requested, self.step)
+                at_end = self.step == last
                 if at_end or self.step % self.training.eval_every == 0:
                     log.write_due(force=at_end)
                     self.evaluate(log)
+                    dog.alive()
                 due = self.step % self.training.checkpoint_every == 0
                 if at_end or stopping or due:
                     log.write_due()
                     self.save(log)
+                    dog.alive()
             self.checkpoints.wait()
         self.metrics = log.latest
         return self.step >= last
 
-    def advance(self, log: TrainLog) -> None:
+    def advance(self, log: TrainLog, dog: Watchdog) -> None:
         """Dispatches one step and, while it runs, reads what the one before left."""
+        self.checkpoints.raise_if_failed()
         tokens = put_batch(next(self.batches), self.program.batch_sharding)
         self.state, values = self.program.train_step(self.state, tokens)
+        dog.dispatched(values)
         log.write_due()
         self.step += 1
         log.add(self.step, values)

@@ -19,11 +19,14 @@ PACKAGES += ("grain", "numpy")
 
 # Settings that do not change what is learned may differ when a run is resumed.
 MAY_CHANGE = {"log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
-MAY_CHANGE |= {"stop_step", "data", "fsdp", "tensor"}
+MAY_CHANGE |= {"stop_step", "data", "fsdp", "tensor", "watchdog"}
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
-    """Makes the folder, or checks that the run in it had the same configuration."""
+    """Makes the folder, or checks that the run in it had the same configuration.
+
+    Every process checks; the first one writes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     mapping = to_mapping(config)
     if (folder / "config.json").exists():
@@ -38,11 +41,14 @@ def open_run(folder: Path, config: RunConfig) -> None:
                 f"{now.get(key)!r} (differing: {', '.join(changed)}); choose another "
                 "folder, or delete this one."
             )
-    _write(folder / "config.json", mapping)
+    if jax.process_index() == 0:
+        _write(folder / "config.json", mapping)
 
 
 def note_environment(folder: Path, step: int) -> None:
     """Writes where the run goes on from `step`; every resumption has its own file."""
+    if jax.process_index() != 0:
+        return
     first = folder / "environment.json"
     path = folder / f"environment_from_step_{step}.json" if first.exists() else first
     _write(path, environment())

@@ -1,6 +1,7 @@
 """Where each array lives: a mesh of data x fsdp x tensor and one table of rules."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -30,9 +31,14 @@ RULES = {
 }
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+    data: int = -1,
+    fsdp: int = 1,
+    tensor: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
     """The mesh; data=-1 takes the devices that the other axes leave."""
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     sizes = (data, fsdp, tensor)
     if data == -1:
         sizes = (max(1, len(devices) // (fsdp * tensor)), fsdp, tensor)
@@ -65,6 +71,11 @@ def state_shardings(state: PyTree, mesh: Mesh) -> PyTree:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The sharding of tokens [B, T]: sequences over the data and fsdp axes."""
     return NamedSharding(mesh, P(("data", "fsdp")))
+
+
+def attention_partition(mesh: Mesh) -> P | None:
+    """That of queries [B, T, H, D]: sequences as in the batch, heads over tensor."""
+    return None if mesh.size == 1 else P(("data", "fsdp"), None, "tensor")
 
 
 def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:

@@ -1,5 +1,6 @@
 """The pure, jitted training and evaluation steps."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from softmax_jax.training.state import TrainState
 
@@ -16,9 +17,16 @@ TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Ar
 EvalStep = Callable[[PyTree, jax.Array], jax.Array]
 
 
-def mean_loss(graph: nnx.GraphDef, params: PyTree, tokens: jax.Array) -> jax.Array:
+def mean_loss(
+    graph: nnx.GraphDef,
+    params: PyTree,
+    tokens: jax.Array,
+    partition: PartitionSpec | None = None,
+) -> jax.Array:
     """mean of -log p(tokens[:, t + 1] | tokens[:, :t + 1]), nats per token, float32."""
-    logits = nnx.merge(graph, params)(tokens[:, :-1]).astype(jnp.float32)
+    model = nnx.merge(graph, params)
+    logits, _ = model.run(tokens[:, :-1], partition=partition)
+    logits = logits.astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
     return losses.mean()
 
@@ -29,13 +37,15 @@ def make_train_step(
     state_sharding: TrainState,
     batch_sharding: NamedSharding,
     accumulation: int = 1,
+    partition: PartitionSpec | None = None,
 ) -> TrainStep:
     """`(state, tokens [B, T + 1]) -> (state, loss and gradient norm)`.
 
     The state's buffers are donated. With `accumulation` the batch is computed in that
     many equal parts and one optimizer step is made with the mean of their gradients.
     """
-    loss_and_gradient = jax.value_and_grad(mean_loss, argnums=1)
+    loss = functools.partial(mean_loss, partition=partition)
+    loss_and_gradient = jax.value_and_grad(loss, argnums=1)
 
     def accumulated(params: PyTree, tokens: jax.Array) -> tuple[jax.Array, PyTree]:
         # Part i takes rows i, i + k, ...: every device keeps its own rows.
@@ -53,12 +63,12 @@ def make_train_step(
         state: TrainState, tokens: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         if accumulation == 1:
-            loss, gradient = loss_and_gradient(graph, state.params, tokens)
+            value, gradient = loss_and_gradient(graph, state.params, tokens)
         else:
-            loss, gradient = accumulated(state.params, tokens)
+            value, gradient = accumulated(state.params, tokens)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        values = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        values = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(params, opt_state, state.step + 1), values
 
     return jax.jit(
@@ -70,11 +80,14 @@ def make_train_step(
 
 
 def make_eval_step(
-    graph: nnx.GraphDef, params_sharding: PyTree, batch_sharding: NamedSharding
+    graph: nnx.GraphDef,
+    params_sharding: PyTree,
+    batch_sharding: NamedSharding,
+    partition: PartitionSpec | None = None,
 ) -> EvalStep:
     """`(params, tokens [B, T + 1]) -> mean loss` in nats per token."""
 
     def eval_step(params: PyTree, tokens: jax.Array) -> jax.Array:
-        return mean_loss(graph, params, tokens)
+        return mean_loss(graph, params, tokens, partition)
 
     return jax.jit(eval_step, in_shardings=(params_sharding, batch_sharding))

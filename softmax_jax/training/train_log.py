@@ -82,10 +82,12 @@ class TrainLog:
         seconds = time.perf_counter() - self._start
         rate = self._steps_timed * self._tokens_per_step / seconds
         self.restart_clock()
+        with jax.transfer_guard("allow"):  # one number in a log line
+            learning_rate = float(jnp.asarray(self._schedule(self._step - 1)))
         values = {
             "train_loss": loss,
             "gradient_norm": gradient_norm,
-            "learning_rate": float(jnp.asarray(self._schedule(self._step - 1))),
+            "learning_rate": learning_rate,
             "tokens_per_second": rate,
         }
         self.record(values)

@@ -62,8 +62,14 @@ def shapes(model):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (dict(positions="alibi"), "positions must be rope or none, got alibi"),
-        (dict(dtype="flaot32"), "dtype must be float32 or bfloat16, got flaot32"),
+        (
+            dict(positions="alibi"),
+            "positions must be one of rope, sinusoid, none, got 'alibi'",
+        ),
+        (
+            dict(dtype="flaot32"),
+            "dtype must be one of float32, bfloat16, got 'flaot32'",
+        ),
         (dict(heads=3), "width must be a multiple of heads .* got 16 and 3"),
         (dict(heads=4, kv_heads=3), "multiple of kv_heads, got 4 and 3"),
         (dict(kv_heads=0), "kv_heads must be at least 1, got 0"),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,12 @@ def config() -> Callable[..., RunConfig]:
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once() -> Iterator[None]:
     """Configurations that compute the same share their compiled functions."""
-    build = functools.cache(programs.build)
+    original = programs.build
+    build = functools.cache(original)
 
-    def shared(config: RunConfig) -> programs.Program:
+    def shared(config: RunConfig, devices: Any = None) -> programs.Program:
+        if devices is not None:
+            return original(config, devices)
         training = dataclasses.replace(config.training, stop_step=None, start_from=None)
         return build(dataclasses.replace(config, training=training))
 

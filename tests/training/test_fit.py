@@ -3,18 +3,22 @@
 import dataclasses
 import os
 import signal
+import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
+from tensorboardX.proto.event_pb2 import Event
 
 from softmax_jax.errors import UserError
 from softmax_jax.training import TrainingDiverged, fit, load_model
 from softmax_jax.training import program as programs
 from softmax_jax.training import run as runs
-from softmax_jax.training.metrics import read_metrics
-from softmax_jax.training.progress import _Lines
+from softmax_jax.training import run_folder
+from softmax_jax.training.metrics import MetricsWriter, read_metrics
+from softmax_jax.training.progress import _Lines, progress_bar
 from softmax_jax.training.state import to_named
 
 
@@ -34,11 +38,11 @@ def during_step(monkeypatch, step, action):
     """Does `action` once, while the given step is taken."""
     advance = runs.Run.advance
 
-    def disturbed(self, log):
+    def disturbed(self, *arguments):
         if self.step + 1 == step:
             monkeypatch.setattr(runs.Run, "advance", advance)
             action()
-        advance(self, log)
+        advance(self, *arguments)
 
     monkeypatch.setattr(runs.Run, "advance", disturbed)
 
@@ -46,6 +50,19 @@ def during_step(monkeypatch, step, action):
 def learned_lines(folder):
     lines = read_metrics(folder)
     return [{k: v for k, v in x.items() if k != "tokens_per_second"} for x in lines]
+
+
+def event_steps(folder):
+    """The steps of the scalars in TensorBoard's files, which are whole."""
+    steps = set()
+    for path in (folder / "tensorboard").iterdir():
+        content, start = path.read_bytes(), 0
+        while start < len(content):
+            (size,) = struct.unpack_from("<Q", content, start)
+            event = Event.FromString(content[start + 12 : start + 12 + size])
+            steps |= {event.step} if event.summary.value else set()
+            start += 12 + size + 4
+    return steps
 
 
 def assert_same_run(result, expected):
@@ -98,7 +115,7 @@ def test_a_crashed_run_ends_the_same(config, unbroken, tmp_path, monkeypatch, st
 
 
 def test_a_finished_run_returns_at_once(config, unbroken, monkeypatch):
-    monkeypatch.setattr(runs.Run, "advance", lambda self, log: crash())
+    monkeypatch.setattr(runs.Run, "advance", lambda *_: crash())
     again = fit(config(), unbroken.folder)
     assert again.completed and again.metrics == unbroken.metrics
     models = (again.model, load_model(unbroken.folder))
@@ -106,13 +123,6 @@ def test_a_finished_run_returns_at_once(config, unbroken, monkeypatch):
         values = jax.device_get(leaves)
         np.testing.assert_array_equal(values[0], values[1])
         np.testing.assert_array_equal(values[0], values[2])
-
-
-def test_the_steps_are_compiled_once(config, unbroken):
-    program = programs.build(config())
-    assert unbroken.metrics["steps"] == 10
-    assert program.train_step._cache_size() == 1
-    assert program.eval_step._cache_size() == 1
 
 
 @pytest.mark.parametrize("quantity", ["loss", "gradient_norm"])
@@ -132,8 +142,46 @@ def test_a_value_that_is_not_finite_stops_the_run_at_its_step(
     with pytest.raises(TrainingDiverged, match=f"the {name} of step 6 is nan"):
         fit(config(), tmp_path)
     assert learned_lines(tmp_path) == learned_lines(unbroken.folder)[:2]
+    assert event_steps(tmp_path) == {4, 5}
     _, host = programs.read_checkpoint(tmp_path)
     assert host["batches"] == {"next_index": 3}
+
+
+class Failed:
+    def result(self):
+        raise OSError("disk full")
+
+
+def test_a_save_that_fails_ends_the_run_at_the_next_step(config, tmp_path, monkeypatch):
+    inner = ocp.training.Checkpointer
+    monkeypatch.setattr(inner, "save_checkpointables_async", lambda *_: Failed())
+    during_step(monkeypatch, 5, crash)
+    with pytest.raises(UserError, match="Checkpoint 3 could not be .* disk full"):
+        fit(config(), tmp_path)
+
+
+def test_a_damaged_last_checkpoint_costs_one_interval(
+    config, unbroken, tmp_path, monkeypatch, capfd
+):
+    during_step(monkeypatch, 7, terminate)
+    fit(config(), tmp_path)
+    manifest = tmp_path / "checkpoints" / "7" / "manifest" / "data.json"
+    manifest.write_text(manifest.read_text().replace('"checksum": "', '"checksum": "0'))
+    assert_same_run(fit(config(), tmp_path), unbroken)
+    told = capfd.readouterr().err
+    assert told.count("checkpoint 7 has a wrong checksum in ") == 1
+    assert told.count("checkpoint 6 is used instead.") == 1
+
+
+def test_only_the_first_process_writes(config, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    run_folder.open_run(tmp_path, config())
+    run_folder.note_environment(tmp_path, 0)
+    with MetricsWriter(tmp_path) as writer, progress_bar(2, "run") as progress:
+        writer.write(1, {"loss": 1.0})
+        progress.update()
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_another_configuration_in_the_same_folder_is_refused(config, unbroken):
