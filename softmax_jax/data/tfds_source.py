@@ -1,12 +1,13 @@
 """TensorFlow Datasets by name, read from ArrayRecord files without TensorFlow.
 
-A set is prepared once, with TFDS's own command; here it is read and never downloaded.
+A set is prepared once, with TFDS's own command, which for many sets needs TensorFlow,
+in an environment of its own if you like; here it is read and never downloaded.
 The folder of the sets is that of TFDS: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets.
 Examples are reached by number, so a shuffled order has a position to go back to.
 """
 
-import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -164,17 +165,13 @@ def prepared(name: str) -> Any:
     which for some sets needs TensorFlow, and for none is needed to read.
     """
     tfds = _tfds()
-    missing = tfds.core.registered.DatasetNotFoundError
     files = import_module("tensorflow_datasets.core.read_only_builder")
     try:
         return files.builder_from_files(name)
-    except missing as error:
-        absent = error
-    try:
-        tfds.builder_cls(re.split("[/:]", name)[0])
-    except missing as error:
-        raise UserError(f"TensorFlow Datasets knows no set {name!r}.") from error
-    raise UserError(f"{name!r} is not prepared: {_command(name)}") from absent
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise _absent(name, tfds) from error
+    except ValueError as error:
+        raise UserError(f"{name!r} cannot be read: {error}".split("\n")[0]) from error
 
 
 def features(source: Any) -> Any:
@@ -190,6 +187,21 @@ def _tfds() -> ModuleType:
     for old in ("text", "translate"):  # these register their names when imported
         import_module(f"tensorflow_datasets.{old}")
     return import_module("tensorflow_datasets")
+
+
+def _absent(name: str, tfds: ModuleType) -> UserError:
+    """What to do about a set that is not on this disk."""
+    known, config = [*name.split(":")[0].split("/"), ""][:2]
+    names = tfds.list_builders(with_community_datasets=False)
+    if known not in names:
+        near = " or ".join(get_close_matches(known, names))
+        hint = f"; did you mean {near}?" if near else "."
+        return UserError(f"TensorFlow Datasets knows no set {known!r}{hint}")
+    configs = list(tfds.builder_cls(known).builder_configs)
+    if config and config not in configs:
+        near = " or ".join(get_close_matches(config, configs) or configs)
+        return UserError(f"{known!r} has no configuration {config!r}; use {near}.")
+    return UserError(f"{name!r} is not prepared: {_command(name)}")
 
 
 def _command(name: str) -> str:

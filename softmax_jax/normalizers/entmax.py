@@ -16,31 +16,34 @@ TAGS = frozenset(
 class Entmax(Threshold):
     """p = argmax over the simplex of p.z + H_alpha(p), H_alpha the Tsallis entropy.
 
-    p_j = [(alpha - 1) (z_j - tau)]_+^(1 / (alpha - 1)). Larger alpha is sparser.
+    p_j = [(alpha - 1) z_j - tau]_+^(1 / (alpha - 1)). Larger alpha is sparser.
     """
 
-    formula = "[(α-1)(z - τ)]₊^(1/(α-1))"
+    formula = "[(α-1)z - τ]₊^(1/(α-1))"
     paper = "arXiv 1905.05702"
     tags = TAGS
 
     alpha: ArrayLike = parameter(1.5, bounds=(1.0, INFINITY), learned=False)
 
+    def multiplier(self, n: Array) -> Array:
+        return jnp.asarray(self.alpha - 1)
+
     def weight(self, u: Array) -> Array:
         return jnp.exp(self.log_weight(u))
 
     def inverse(self, p: Array) -> Array:
-        return p ** (self.alpha - 1) / (self.alpha - 1)
+        return p ** (self.alpha - 1)
 
     def log_weight(self, u: Array) -> Array:
         outside = u <= 0
-        base = (self.alpha - 1) * jnp.where(outside, 1, u)
-        return jnp.where(outside, -jnp.inf, jnp.log(base) / (self.alpha - 1))
+        log_u = jnp.log(jnp.where(outside, 1, u))
+        return jnp.where(outside, -jnp.inf, log_u / (self.alpha - 1))
 
 
 class Entmax15(Threshold):
-    """Entmax at alpha = 1.5: p_j = [(z_j - tau) / 2]_+^2."""
+    """Entmax at alpha = 1.5: p_j = [z_j / 2 - tau]_+^2."""
 
-    formula = "[(z - τ)/2]₊²"
+    formula = "[z/2 - τ]₊²"
     paper = "arXiv 1905.05702"
     tags = TAGS
 
@@ -63,7 +66,7 @@ def entmax(
 ) -> Array:
     """p = argmax over the simplex of p.z + H_alpha(p), H_alpha the Tsallis entropy.
 
-    p_j = [(alpha - 1) (z_j - tau)]_+^(1 / (alpha - 1)) for any alpha > 1, with the
+    p_j = [(alpha - 1) z_j - tau]_+^(1 / (alpha - 1)) for any alpha > 1, with the
     gradient to alpha; `alpha` broadcasts against x with size 1 along `axis`. alpha = 2
     is sparsemax; at alpha = 1 call `softmax`. Masks as in `softmax`.
 
@@ -76,7 +79,7 @@ def entmax(
 
 
 def entmax15(x: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
-    """Entmax at alpha = 1.5: p_j = [(z_j - tau) / 2]_+^2.
+    """Entmax at alpha = 1.5: p_j = [z_j / 2 - tau]_+^2.
 
     The same map as `entmax(x, alpha=1.5)` in squares instead of powers: faster, and
     without a gradient to alpha. Masks as in `softmax`.

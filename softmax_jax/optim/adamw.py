@@ -1,4 +1,4 @@
-"""AdamW with warm-up, cosine decay, clipping and a rule for normalizer parameters."""
+"""AdamW or Muon, with warm-up, cosine decay, clipping and a rule for normalizers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,21 +8,24 @@ import optax
 
 from softmax_jax.errors import UserError
 from softmax_jax.optim.labels import labels
+from softmax_jax.optim.muon import muon_and
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW's settings.
+    """The optimizer's settings.
 
     Attributes:
       learning_rate: the peak, reached after `warmup` steps.
       warmup: steps of linear rise from zero.
       final_fraction: the share of the peak that the cosine ends at.
       weight_decay: decoupled, on matrices only.
-      b1, b2: decay rates of the two moments.
+      b1, b2: decay rates of Adam's two moments.
       clip: the largest global norm of the gradient.
       normalizer_learning_rate_factor: multiplies the learning rate of the normalizers'
         own parameters.
+      name: "adamw", or "muon" for the matrices of the blocks and Adam for the rest.
+      muon_beta: decay rate of Muon's momentum.
     """
 
     learning_rate: float = 1e-3
@@ -33,6 +36,12 @@ class OptimizerConfig:
     b2: float = 0.95
     clip: float = 1.0
     normalizer_learning_rate_factor: float = 1.0
+    name: str = "adamw"
+    muon_beta: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.name not in ("adamw", "muon"):
+            raise UserError(f"optimizer.name must be adamw or muon, got {self.name!r}")
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -56,10 +65,13 @@ def make_optimizer(
     is_matrix = jax.tree.map(lambda kind: kind == "decay", kinds)
     is_normalizer = jax.tree.map(lambda kind: kind == "normalizer", kinds)
     factor = optax.scale(config.normalizer_learning_rate_factor)
+    direction = optax.scale_by_adam(config.b1, config.b2)
+    if config.name == "muon":
+        direction = muon_and(direction, config.muon_beta, params)
     return _standard_promotion(
         optax.chain(
             optax.clip_by_global_norm(config.clip),
-            optax.scale_by_adam(config.b1, config.b2),
+            direction,
             optax.add_decayed_weights(config.weight_decay, is_matrix),
             optax.scale_by_learning_rate(learning_rate(config, steps)),
             optax.masked(factor, is_normalizer),

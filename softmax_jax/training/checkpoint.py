@@ -107,9 +107,10 @@ class Checkpoints:
             for reason in reasons.values():
                 _tell(f"{self._folder}: {reason}; checkpoint {step} is used instead.")
             return step, list(reasons), arrays, host
+        told = "; ".join(reasons.values())
         raise UserError(
-            f"{self._folder} holds no intact checkpoint ({'; '.join(reasons.values())});"
-            " choose another folder, or delete this one."
+            f"{self._folder} holds no intact checkpoint ({told}); choose another "
+            "folder, or delete this one."
         )
 
     def _intact(self, step: int, like: Arrays | None) -> tuple[Arrays, Host]:

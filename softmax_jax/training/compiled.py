@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -27,7 +28,8 @@ class CompiledStep:
       state_bytes: parameters, the optimizer's state and the batch.
       temporary_bytes: activations and whatever else lives during the step.
       flops: floating point operations that XLA counts, loops counted once.
-      collectives: how many of each kind stand in the program, loops counted once.
+      collectives: how many of each kind stand in the program, loops counted once;
+        None where XLA cannot print the program that it made.
     """
 
     chips: int
@@ -35,11 +37,14 @@ class CompiledStep:
     state_bytes: int
     temporary_bytes: int
     flops: float
-    collectives: dict[str, int]
+    collectives: dict[str, int] | None
 
     def lines(self) -> dict[str, str]:
         """Name and value of each, for people."""
-        kinds = ", ".join(f"{n} {kind}" for kind, n in self.collectives.items())
+        kinds = "unknown: XLA cannot print this program"
+        if self.collectives is not None:
+            counts = (f"{n} {kind}" for kind, n in self.collectives.items())
+            kinds = ", ".join(counts) or "none"
         gibibytes = {
             "state per chip": self.state_bytes,
             "temporary per chip": self.temporary_bytes,
@@ -49,7 +54,7 @@ class CompiledStep:
             "compiled in": f"{self.seconds:.0f} s",
             **{name: f"{size / 2**30:.2f} GiB" for name, size in gibibytes.items()},
             "flops per chip": f"{self.flops:.3g}",
-            "collectives": kinds or "none",
+            "collectives": kinds,
         }
 
 
@@ -61,16 +66,24 @@ def compile_step(config: RunConfig, topology: str) -> CompiledStep:
         step = program.lowered_step(config.training).compile()
     except jax.errors.JaxRuntimeError as error:
         raise _does_not_fit(error, topology) from None
-    memory = step.memory_analysis()
-    kinds = Counter(COLLECTIVE.findall(step.as_text()))
+    memory: Any = step.memory_analysis()
+    cost: Any = step.cost_analysis()
     return CompiledStep(
         chips=program.mesh.size,
         seconds=time.perf_counter() - start,
         state_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
-        flops=step.cost_analysis()["flops"],
-        collectives=dict(sorted(kinds.items())),
+        flops=cost["flops"],
+        collectives=_collectives(step),
     )
+
+
+def _collectives(step: jax.stages.Compiled) -> dict[str, int] | None:
+    try:
+        text = step.as_text()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return dict(sorted(Counter(COLLECTIVE.findall(text or "")).items()))
 
 
 def _does_not_fit(error: jax.errors.JaxRuntimeError, topology: str) -> Exception:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -48,7 +49,11 @@ def make_mesh(
             f"The mesh data={data} x fsdp={fsdp} x tensor={tensor} does not fit "
             f"{len(devices)} devices."
         )
-    return jax.make_mesh(sizes, AXES, (AxisType.Auto,) * 3, devices=devices[:used])
+    # An axis may be a part of one of the torus: 4 of the 8 chips along its side.
+    array = mesh_utils.create_device_mesh(
+        sizes, devices[:used], allow_split_physical_axes=True
+    )
+    return Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def state_shardings(state: PyTree, mesh: Mesh) -> PyTree:

@@ -140,7 +140,10 @@ def test_tensorflow_is_not_imported(tmp_path: Path) -> None:
         ("glue/sst2", "not prepared: tfds build glue/sst2 "),
         ("coco/2017", "not prepared: tfds build coco/2017 "),
         ("wmt14_translate/de-en", "not prepared: tfds build wmt14_translate/de-en "),
-        ("wikitext103", "TensorFlow Datasets knows no set 'wikitext103'.$"),
+        ("lm1bb", "TensorFlow Datasets knows no set 'lm1bb'; did you mean lm1b"),
+        ("slimpajama", "TensorFlow Datasets knows no set 'slimpajama'.$"),
+        ("wmt14_translate/de-eng", "no configuration 'de-eng'; use de-en"),
+        ("a b", "'a b' cannot be read: Parsing builder name string a b failed.$"),
     ],
 )
 def test_without_a_network_it_is_said_within_a_second(

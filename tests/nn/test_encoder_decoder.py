@@ -112,11 +112,17 @@ def test_cached_decoding_is_the_full_pass():
     np.testing.assert_allclose(cached, full, atol=1e-5)
 
 
-def test_it_learns_and_remat_changes_no_loss(losses):
+def test_it_learns(losses):
     values = losses(model(output_norm="rms"), loss_of)
     assert values[0] > values[1] > values[2]
-    remat = losses(model(output_norm="rms", remat=True), loss_of)
-    np.testing.assert_allclose(remat, values, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_remat_changes_no_loss(losses):
+    """Of three steps, so no gradient either, through the memory to the encoder too."""
+    plain, remat = (losses(model(remat=remat), loss_of) for remat in (False, True))
+    np.testing.assert_allclose(remat, plain, rtol=1e-5)
+    assert len(set(plain)) == 3
 
 
 def test_every_place_may_have_its_own_normalizer():

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from softmax_jax.errors import UserError
-from softmax_jax.nn import NormalizerParam
+from softmax_jax.nn import NormalizerParam, Transformer, TransformerConfig
 from softmax_jax.optim import OptimizerConfig, labels, learning_rate, make_optimizer
 
 
@@ -74,3 +74,32 @@ def test_schedule_rises_and_falls_to_its_final_fraction():
 def test_a_warmup_longer_than_the_run_is_refused():
     with pytest.raises(UserError, match=r"optimizer.warmup=10 must lie in \[0, 10\)"):
         learning_rate(OptimizerConfig(warmup=10), 10)
+
+
+def test_muon_orthogonalizes_the_matrices_of_the_blocks():
+    config = TransformerConfig(vocabulary=11, layers=1, width=16, heads=2)
+    params = nnx.state(Transformer(config, rngs=nnx.Rngs(0)), nnx.Param)
+    settings = OptimizerConfig(
+        name="muon", learning_rate=1.0, warmup=0, weight_decay=0.0
+    )
+    optimizer = make_optimizer(settings, 10, params)
+    noise = jax.tree.map(
+        lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params
+    )
+    change, _ = jax.jit(optimizer.update)(noise, optimizer.init(params), params)
+    block, embedding = change.blocks[0], change.embed.embedding
+    for kernel in (block.attention.query.kernel, block.mlp.down.kernel):
+        matrix = np.asarray(kernel[...]).reshape(kernel.shape[0], -1)
+        singular = np.linalg.svd(matrix, compute_uv=False)
+        # Five steps of its iteration leave the singular values near 1, not at it.
+        target = 0.2 * np.sqrt(max(matrix.shape))
+        assert (singular > 0.6 * target).all() and (singular < 1.3 * target).all()
+    out = np.asarray(block.attention.out.kernel[...]).reshape(16, 16)
+    assert np.linalg.svd(out, compute_uv=False).min() > 0.4
+    # Adam's first step: the sign of the gradient.
+    np.testing.assert_allclose(np.abs(embedding[...]), 1, rtol=1e-3)
+
+
+def test_an_optimizer_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="adamw or muon, got 'sgd'"):
+        OptimizerConfig(name="sgd")

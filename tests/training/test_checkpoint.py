@@ -1,6 +1,9 @@
 """Checkpoints keep what they are given, and never hide that they could not."""
 
 import shutil
+import socket
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -224,3 +227,75 @@ def test_a_folder_without_a_run_is_told(tmp_path):
         read_checkpoint(tmp_path)
     with pytest.raises(UserError, match="it has no config.json"):
         load_model(tmp_path)
+
+
+PROCESS = """
+import json, pathlib, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+import numpy as np
+from jax.experimental.multihost_utils import sync_global_devices
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from softmax_jax.training.checkpoint import Checkpoints
+from softmax_jax.training.manifest import checksums
+
+folder = pathlib.Path(sys.argv[3])
+mesh = jax.make_mesh((4, 2), ("a", "b"), (AxisType.Auto,) * 2)
+where = NamedSharding(mesh, P("a", "b"))
+
+def host(step):
+    return np.random.default_rng(step).standard_normal((64, 64), np.float32)
+
+def sharded(step):
+    return jax.make_array_from_callback((64, 64), where, host(step).__getitem__)
+
+with Checkpoints(folder) as checkpoints:
+    checkpoints.save(3, {"w": sharded(3)}, {"x": 3})
+    checkpoints.save(6, {"w": sharded(6)}, {"x": 6})
+if jax.process_index() == 0:
+    file = max((folder / "6").rglob("*/d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+sync_global_devices("flipped")
+with Checkpoints(folder) as checkpoints:
+    like = jax.ShapeDtypeStruct((64, 64), np.float32, sharding=where)
+    arrays, values = checkpoints.restore({"w": like})
+    assert checksums(arrays) == checksums({"w": host(3)}) and values == {"x": 3}
+    checkpoints.save(6, {"w": sharded(6)}, {"x": 6})
+    checkpoints.wait()
+    arrays, values = checkpoints.read()
+    np.testing.assert_array_equal(arrays["w"], host(6))
+print("intact", flush=True)
+jax.distributed.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_find_damage_together(tmp_path):
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        address = f"localhost:{server.getsockname()[1]}"
+    folder = tmp_path / "checkpoints"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, address, str(index), str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        printed = [process.communicate(timeout=100) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(out.endswith("intact\n") for out, _ in printed), printed
+    told = [
+        err.count("6 has a wrong checksum in w; checkpoint 3") for _, err in printed
+    ]
+    assert told == [1, 0]
+    assert {path.name for path in folder.iterdir()} == {"3", "6", "6.damaged"}

@@ -1,4 +1,4 @@
-"""A process killed at any moment costs at most an interval, and no bit of the result."""
+"""A process killed while it saves costs one interval, and no bit of the result."""
 
 import json
 import os

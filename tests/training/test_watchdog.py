@@ -29,13 +29,13 @@ def hangs(x):
 def pause(seconds):
     time.sleep(seconds)
 
-with watchdog(2.0) as dog:
-    pause(3)  # before the first step: compiling it may take any time
+with watchdog(4.0) as dog:
+    pause(5)  # before the first step: compiling it may take any time
     for step in range(3):
         dog.dispatched(jnp.ones(()))
-    pause(1)
+    pause(2.5)
     dog.alive()
-    pause(1.5)
+    pause(2.5)
     dog.alive()
     print("alive", flush=True)
     shape = jax.ShapeDtypeStruct((), jnp.float32)
@@ -51,7 +51,7 @@ def test_a_step_that_hangs_ends_the_process_and_shows_the_stacks():
         [sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60
     )
     assert ran.returncode == 1 and ran.stdout == "alive\n"
-    assert ran.stderr.startswith("Timeout (0:00:02)!")
+    assert ran.stderr.startswith("Timeout (0:00:04)!")
     assert "in hangs" in ran.stderr
 
 
@@ -70,7 +70,7 @@ fit(from_mapping(RunConfig, json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
 
 @pytest.mark.slow
 def test_a_run_that_hangs_leaves_what_it_had_saved(config, tmp_path):
-    settings = json.dumps(to_mapping(config(watchdog=3.0, log_every=1)))
+    settings = json.dumps(to_mapping(config(watchdog=8.0, log_every=1)))
     ran = subprocess.run(
         [sys.executable, "-c", RUN, settings, str(tmp_path)],
         capture_output=True,
@@ -78,7 +78,7 @@ def test_a_run_that_hangs_leaves_what_it_had_saved(config, tmp_path):
         timeout=100,
     )
     assert ran.returncode == 1
-    assert "Timeout (0:00:03)!" in ran.stderr and "in hangs" in ran.stderr
+    assert "Timeout (0:00:08)!" in ran.stderr and "in hangs" in ran.stderr
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
     assert int(read_checkpoint(tmp_path)[0]["step"]) == 3
 
@@ -93,8 +93,8 @@ def test_outside_its_context_and_without_seconds_nothing_is_watched():
 
 
 def test_a_time_that_is_not_positive_is_refused():
-    with pytest.raises(UserError, match="training.watchdog=0 should be above 0"):
-        with watchdog(0):
+    with pytest.raises(UserError, match="training.watchdog=0.0 should be above 0"):
+        with watchdog(0.0):
             pass
 
 
