@@ -9,18 +9,25 @@ from softmax_jax.nn import NormalizerParam
 
 PyTree = Any
 
+# Parameters that are added to something, whatever their rank: decay is for matrices.
+ADDED = ("bias", "positions", "class_token")
+
 
 def labels(params: PyTree) -> PyTree:
     """The kind of each variable of an nnx state, which decides its rule.
 
     "normalizer" for a normalizer's own parameters, else "decay" for matrices and
-    "no_decay" for gains and biases. The result has a word in the place of every
+    "no_decay" for gains, biases and
+    positions. The result has a word in the place of every
     variable: a prefix of `params`, which is what optax takes as labels.
     """
 
-    def label(variable: nnx.Variable) -> str:
+    def label(path: tuple[Any, ...], variable: nnx.Variable) -> str:
         if isinstance(variable, NormalizerParam):
             return "normalizer"
-        return "decay" if variable.ndim >= 2 else "no_decay"
+        added = jax.tree_util.keystr(path[-1:], simple=True) in ADDED
+        return "decay" if variable.ndim >= 2 and not added else "no_decay"
 
-    return jax.tree.map(label, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    return jax.tree_util.tree_map_with_path(
+        label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
+    )

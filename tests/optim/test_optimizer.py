@@ -8,7 +8,13 @@ import pytest
 from flax import nnx
 
 from softmax_jax.errors import UserError
-from softmax_jax.nn import NormalizerParam, Transformer, TransformerConfig
+from softmax_jax.nn import (
+    NormalizerParam,
+    Transformer,
+    TransformerConfig,
+    VisionTransformer,
+    VisionTransformerConfig,
+)
 from softmax_jax.optim import OptimizerConfig, labels, learning_rate, make_optimizer
 
 
@@ -38,6 +44,17 @@ def updates(config, gradient=0.0):
 def test_labels_go_by_type_and_rank():
     found = labels(PARAMS)
     assert dict(found) == {"matrix": "decay", "gain": "no_decay", "scale": "normalizer"}
+
+
+def test_what_is_added_does_not_decay():
+    config = VisionTransformerConfig(
+        image_size=4, patch=2, classes=3, layers=1, width=8, heads=2
+    )
+    model = nnx.eval_shape(lambda: VisionTransformer(config, rngs=nnx.Rngs(0)))
+    found = labels(nnx.state(model, nnx.Param))
+    assert found.positions == found.class_token == "no_decay"
+    attention = found.blocks[0].attention
+    assert (attention.query.kernel, attention.query.bias) == ("decay", "no_decay")
 
 
 def test_only_matrices_decay():

@@ -85,6 +85,7 @@ def wait_for_a_save(folder, after):
         complete, begun = steps_in(folder)
         if (saving := max(begun, default=0)) > after:
             return saving
+        time.sleep(0.001)
 
 
 @pytest.mark.slow
