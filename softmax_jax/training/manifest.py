@@ -62,7 +62,9 @@ def check_arrays(manifest: Manifest, arrays: dict[str, Any]) -> None:
 def checksums(arrays: dict[str, Any]) -> dict[str, str]:
     """The checksum of every array, of the device's ones on their devices."""
     on_device = {n: x for n, x in arrays.items() if isinstance(x, jax.Array)}
-    sums = jax.device_get({n: _device_sums(x) for n, x in on_device.items()})
+    # One at a time: on CPUs, programs that do not wait for each other may run in
+    # another order in another process, and their reductions would wait for ever.
+    sums = {n: jax.device_get(_device_sums(x)) for n, x in on_device.items()}
     sums |= {n: _host_sums(np.asarray(arrays[n])) for n in arrays.keys() - on_device}
     return {n: "{:08x}{:08x}".format(*map(int, sums[n])) for n in arrays}
 

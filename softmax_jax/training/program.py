@@ -43,8 +43,9 @@ class Program:
         """The training step, traced and ready to be compiled; nothing is computed."""
         shape = (training.batch_size, training.sequence_length + 1)
         tokens = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self.batch_sharding)
+        jitted: Any = self.train_step
         with jax.set_mesh(self.mesh):
-            return self.train_step.lower(self.placed_shapes(), tokens)
+            return jitted.lower(self.placed_shapes(), tokens)
 
     def placed_shapes(self) -> TrainState:
         """The shapes of the state, each where it will live."""
