@@ -35,10 +35,10 @@ def sparsemax(
     """p = argmin over the simplex of ||p - z||^2: p_j = max(z_j - tau, 0).
 
     Scores further than 1 below the largest get exactly 0. tau is found without sorting,
-    exactly up to rounding: on a piecewise linear sum Newton's method ends. The Jacobian
+    exactly up to rounding: on a piecewise linear sum the search ends. The Jacobian
     is diag(s) - s s^T / |s| with s the indicator of the support. Masks as in `softmax`.
 
-    >>> import jax
+    >>> import jax.numpy as jnp
     >>> import softmax_jax as sj
     >>> sj.sparsemax(jnp.array([1.5, 1.0, 0.0])).tolist()
     [0.75, 0.25, 0.0]
