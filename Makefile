@@ -1,4 +1,4 @@
-# make demo | test | lint | readme | benchmark. Needs Python 3.11 to 3.13, make and a package index.
+# make demo | test | test-all | lint | readme | benchmark. Needs Python 3.11 to 3.13, make and a package index.
 
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -6,13 +6,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
 
-.PHONY: demo test lint readme benchmark
+.PHONY: demo test test-all lint readme benchmark
 
 demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-all: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" $(ARGS)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests/test_lint.py
