@@ -1,4 +1,5 @@
-# make demo | test | test-all | lint | readme | benchmark. Needs Python 3.11 to 3.13, make and a package index.
+# make demo | test | test-all | lint | readme | benchmark. Needs Python 3.11 to 3.13,
+# make and a package index.
 
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
