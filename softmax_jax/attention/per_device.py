@@ -1,5 +1,6 @@
 """Attention where its operands lie: every device attends with its own heads."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,4 @@ def _names(axes: Any) -> tuple[str, ...]:
 
 
 def _devices(mesh: Any, axes: Any) -> int:
-    size = 1
-    for name in _names(axes):
-        size *= mesh.shape[name]
-    return size
+    return math.prod(mesh.shape[name] for name in _names(axes))

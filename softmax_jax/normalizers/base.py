@@ -196,9 +196,9 @@ class Threshold(Normalizer):
         return self.log_weight(self._below(level.top, z, visible) - level.unknown)
 
     def _below(self, top: Statistic, z: Rows, visible: Visible) -> Rows:
-        """z - top, and left of every threshold, where scores weigh 0, if hidden."""
+        """z - top; where hidden or far below, left of every threshold and finite."""
         left = jax.lax.stop_gradient(roots.lowest(self, top)) - 1
-        return rows.hide(z - top, visible, left)
+        return rows.hide(jnp.maximum(z - top, left), visible, left)
 
 
 class Elementwise(Normalizer):

@@ -24,6 +24,7 @@ class Link(Protocol):
     def inverse(self, p: jax.Array) -> jax.Array: ...
 
 
+@jax.custom_jvp
 def threshold(link: Link, z: Rows) -> Statistic:
     """tau with sum_j psi(z_j - tau) = 1, by implicit derivative.
 
@@ -32,7 +33,7 @@ def threshold(link: Link, z: Rows) -> Statistic:
     order; inside `lax.scan` and `lax.map`, where JAX drops custom rules from what it
     has differentiated once, to the second.
     """
-    return _threshold(link, z)
+    return _search(link, z)
 
 
 def lowest(link: Link, like: Statistic) -> Statistic:
@@ -41,20 +42,15 @@ def lowest(link: Link, like: Statistic) -> Statistic:
 
 
 @jax.custom_jvp
-def _threshold(link: Link, z: Rows) -> Statistic:
-    return _search(link, z)
-
-
-@jax.custom_jvp
 def _differentiable(link: Link, z: Rows) -> Statistic:
     """The root, and a Newton step that adds 0 and has the derivative of the root."""
-    tau = jax.lax.stop_gradient(_threshold(link, z))
+    tau = jax.lax.stop_gradient(threshold(link, z))
     mass, slope = _mass_and_slope(link, z, tau)
     step = (mass - 1) * rows.reciprocal(slope)
     return tau + (step - jax.lax.stop_gradient(step))
 
 
-@_threshold.defjvp
+@threshold.defjvp
 @_differentiable.defjvp
 def _threshold_jvp(primals, tangents):
     """d tau = sum_j d psi_j|tau / sum_j psi'_j, and 0 for a row without support."""

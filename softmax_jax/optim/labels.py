@@ -17,9 +17,8 @@ def labels(params: PyTree) -> PyTree:
     """The kind of each variable of an nnx state, which decides its rule.
 
     "normalizer" for a normalizer's own parameters, else "decay" for matrices and
-    "no_decay" for gains, biases and
-    positions. The result has a word in the place of every
-    variable: a prefix of `params`, which is what optax takes as labels.
+    "no_decay" for gains, biases and positions. The result has a word in the place of
+    every variable: a prefix of `params`, which is what optax takes as labels.
     """
 
     def label(path: tuple[Any, ...], variable: nnx.Variable) -> str:

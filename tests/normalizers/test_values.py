@@ -120,3 +120,25 @@ def test_second_order_by_differences(name):
     up, down = slope(Z[0] + step * direction), slope(Z[0] - step * direction)
     difference = (up - down) / (2 * step)
     close(jax.jvp(slope, (Z[0],), (direction,))[1], difference, 1e-7)
+
+
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15", "entmax"])
+def test_scores_whose_difference_overflows_weigh_nothing(name):
+    """A mask of the lowest float, times a query scale, is -inf on its way."""
+    f = getattr(sj, name)
+    for low in (-3e38, -jnp.inf):
+        z = jnp.asarray([[3e38, low, 0.0]], jnp.float32)
+        np.testing.assert_array_equal(f(z), [[1, 0, 0]])
+        assert jnp.isfinite(jax.grad(lambda z: f(z)[0, 0])(z)).all()
+    q = k = jnp.ones((1, 2, 1, 4), jnp.float32)
+    bias = jnp.asarray([0.0, jnp.finfo(jnp.float32).min], jnp.float32)
+    p = sj.dot_product_attention(
+        q,
+        k,
+        k,
+        bias[None, None, None],
+        normalizer=name,
+        query_scale="log_length(scale=9.0)",
+        return_weights=True,
+    )[1]
+    np.testing.assert_allclose(p[0, 0], [[1, 0], [1, 0]], atol=1e-6)
