@@ -3,6 +3,7 @@
 from softmax_jax import losses
 from softmax_jax.attention.api import dot_product_attention
 from softmax_jax.attention.flax_hook import attention_fn
+from softmax_jax.attention.partition import Partition
 from softmax_jax.attention.statistics import Statistics
 from softmax_jax.catalogue import (
     CATALOGUE,
@@ -62,6 +63,7 @@ __all__ = [
     "LogisticSoftmax",
     "MultiMax",
     "Normalizer",
+    "Partition",
     "QUERY_SCALES",
     "QueryScale",
     "RSoftmax",

@@ -8,15 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped
 
 from softmax_jax.attention.arrange import arrange, check_operands
-from softmax_jax.attention.chunked import chunked
 from softmax_jax.attention.operands import Operands
+from softmax_jax.attention.partition import Partition
 from softmax_jax.attention.per_device import per_device
-from softmax_jax.attention.reference import reference
+from softmax_jax.attention.plan import Plan, Results
 from softmax_jax.catalogue import parse, parse_query_scale
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
@@ -49,7 +48,7 @@ def dot_product_attention(
     implementation: str | Sequence[str] | None = None,
     return_weights: bool = False,
     return_stats: bool = False,
-    partition: PartitionSpec | None = None,
+    partition: Partition | None = None,
 ) -> Any:
     """o = N(c * (softcap(scale * q.k) + bias)) v for any normalizer N.
 
@@ -79,10 +78,11 @@ def dot_product_attention(
         serve, None chooses by size. The choice is logged at level DEBUG.
       return_weights: also returns the weights [B, H, T, S]; the reference alone can.
       return_stats: also returns `Statistics`, named fields of [B, H, T].
-      partition: how query [B, T, H, D] lies on the mesh in use, P(batch axes, None,
-        head axes): each device then attends with its own examples and heads, without
-        communication. None leaves it to the compiler, which gathers what `chunked`
-        works through one after another.
+      partition: how the operands lie on the mesh in use: each device then attends with
+        its own examples and heads, and its own part of the sequence where
+        `Partition.sequence` splits it. What is given along T or S is in the order of
+        the tokens, positions are the true ones. None leaves all to the compiler, which
+        gathers what `chunked` works through one after another.
 
     Returns:
       [B, T, H, V] in the dtype of `query`, or a tuple of it and what else was asked
@@ -114,21 +114,15 @@ def dot_product_attention(
         local_window_size=local_window_size,
         segment_ids=segment_ids,
         query_offset=query_offset,
+        partition=partition,
     )
     large = query.shape[1] * key.shape[1] >= LARGE
     chosen = _choose(implementation, return_weights=return_weights, large=large)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    plan = Plan(chosen, offset, return_weights, return_stats)
     output, weights, stats = _attend(
-        operands,
-        scale,
-        logits_soft_cap,
-        implementation=chosen,
-        offset=offset,
-        return_stats=return_stats,
-        partition=partition,
+        operands, scale, logits_soft_cap, plan=plan, partition=partition
     )
-    if not return_weights:
-        weights = None
     output, weights, stats = jax.tree.map(_merge_heads, (output, weights, stats))
     output = jnp.moveaxis(output, 1, 2)
     if not batched:
@@ -137,31 +131,12 @@ def dot_product_attention(
     return (output, *extras) if extras else output
 
 
-@functools.partial(
-    jax.jit, static_argnames=("implementation", "offset", "return_stats", "partition")
-)
-def _attend(operands: Operands, scale, soft_cap, *, partition, **static):
+@functools.partial(jax.jit, static_argnames=("plan", "partition"))
+def _attend(operands: Operands, scale, soft_cap, *, plan, partition) -> Results:
     """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
-    attend = functools.partial(_attend_here, scale=scale, soft_cap=soft_cap, **static)
     if partition is None:
-        return attend(operands)
-    return per_device(attend, operands, partition)
-
-
-def _attend_here(
-    operands: Operands, *, scale, soft_cap, implementation, offset, return_stats
-):
-    if implementation == "chunked":
-        output, stats = chunked(
-            operands,
-            offset=offset,
-            scale=scale,
-            soft_cap=soft_cap,
-            return_stats=return_stats,
-        )
-        return output, None, stats
-    attended = reference(operands, scale=scale, soft_cap=soft_cap)
-    return attended if return_stats else attended._replace(statistics=None)
+        return plan.attend(operands, scale, soft_cap)
+    return per_device(plan, operands, scale, soft_cap, partition)
 
 
 def _merge_heads(array: Array) -> Array:

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from softmax_jax.attention.masks import Mask, Window
 from softmax_jax.attention.operands import Operands
+from softmax_jax.attention.partition import Partition, positions
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer, compute_dtype
 from softmax_jax.normalizers.parameters import Parametrised
@@ -56,6 +57,7 @@ def arrange(
     local_window_size: int | tuple[int, int] | None,
     segment_ids: ArrayLike | tuple[ArrayLike, ArrayLike] | None,
     query_offset: ArrayLike | None,
+    partition: Partition | None = None,
 ) -> tuple[Operands, int | None]:
     """The operands of the call, and the query offset where it is one static number."""
     b, t, heads, _ = query.shape
@@ -68,8 +70,8 @@ def arrange(
     k_length = _lengths("key_value_seq_lengths", key_value_seq_lengths, b)
     offset = _offset(query_offset, q_length, k_length, b, t, s)
     q_segment, k_segment = _segments(segment_ids, b, t, s)
-    rows = jnp.arange(t, dtype=jnp.int32).reshape(1, 1, 1, t, 1)
-    keys = jnp.arange(s, dtype=jnp.int32).reshape(1, 1, 1, 1, s)
+    rows = positions(t, partition).reshape(1, 1, 1, t, 1)
+    keys = positions(s, partition).reshape(1, 1, 1, 1, s)
     first = offset if isinstance(offset, int) else _per_example(offset)
     described = Mask(
         boolean=mask,

@@ -1,4 +1,4 @@
-"""The reference over blocks of queries: O(T) memory in plain jnp.
+"""Heads over blocks of queries: O(T) memory in plain jnp.
 
 Each block meets its whole key rows, so any normalizer works unchanged, and nothing but
 the operands is kept for the backward pass (`jax.checkpoint`). There is no derivative of
@@ -7,6 +7,8 @@ another, which keeps a block of scores in cache on a CPU.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +21,6 @@ from softmax_jax.attention.operands import (
     over_leading_axis,
     sequential,
 )
-from softmax_jax.attention.reference import attend
-from softmax_jax.attention.statistics import Statistics
 from softmax_jax.normalizers import rows
 
 BLOCK = 256
@@ -29,19 +29,13 @@ MAX_BANDS = 4
 KEPT = jax.checkpoint_policies.save_only_these_names(rows.SEARCHED)
 
 
-def chunked(
-    operands: Operands, *, offset: int | None, scale, soft_cap, return_stats: bool
-) -> tuple[Array, Statistics | None]:
-    """Outputs [B, K, G, T, V], and statistics [B, K, G, T] if they are asked for.
+def by_blocks(f: Callable, operands: Operands, offset: int | None) -> Any:
+    """f of every head, which it is given a block of queries at a time.
 
     `offset` is the static query offset, if there is one: then the keys that causality
     or a window rules out for a band of queries are never computed.
     """
-
-    @functools.partial(jax.checkpoint, policy=KEPT)
-    def block(queries: Operands):
-        attended = attend(queries, scale=scale, soft_cap=soft_cap)
-        return attended.output, attended.statistics if return_stats else None
+    block = jax.checkpoint(f, policy=KEPT)
 
     def head(operands: Operands):
         bands = [block_rows(block, band) for band in split_bands(operands, offset)]

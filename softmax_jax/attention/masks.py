@@ -44,6 +44,18 @@ class Mask:
         said = [part for part in said if part is not None]
         return functools.reduce(operator.and_, said) if said else None
 
+    def reachable(self) -> Array | bool:
+        """Whether some query may see some key, as far as their positions tell."""
+        query, key = self.query_position, self.key_position
+        reachable = True
+        if self.causal:
+            reachable = key.min() <= query.max()
+        if self.window is not None:
+            left, right = self.window
+            reachable &= key.max() >= query.min() - left
+            reachable &= key.min() <= query.max() + right
+        return reachable
+
 
 jax.tree_util.register_dataclass(
     Mask,

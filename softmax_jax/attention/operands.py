@@ -31,29 +31,61 @@ class Operands:
     mask: Mask  # leaves [B, K, G, T, S]
     normalizer: Normalizer  # leaves [B, K, G, T, 1]
     query_scale: QueryScale | None  # leaves [B, K, G, T, 1]
+    known: Any = None  # of each query, from elsewhere: leaves [B, K, G, T, 1]
+
+    def map(
+        self,
+        of_rows: Callable[[Array], Array] | None = None,
+        of_keys: Callable[[Array], Array] | None = None,
+    ) -> "Operands":
+        """With a function of every array in which queries lie along the last axis but
+        one, and a function of every array in which keys lie along the last.
+        """
+
+        def rows(tree):
+            return _where_longer(of_rows, -2, tree)
+
+        def keys(tree):
+            return _where_longer(of_keys, -1, tree)
+
+        return Operands(
+            query=rows(self.query),
+            key=keys(self.key),
+            value=keys(self.value),
+            bias=keys(rows(self.bias)),
+            mask=keys(rows(self.mask)),
+            normalizer=rows(self.normalizer),
+            query_scale=rows(self.query_scale),
+            known=rows(self.known),
+        )
+
+    def by_role(
+        self,
+        *,
+        query: Callable[[Array], Any],
+        key: Callable[[Array], Any],
+        pair: Callable[[Array], Any],
+        row: Callable[[Array], Any],
+    ) -> list[Any]:
+        """One result for every leaf, in their order.
+
+        `pair` is asked for what lies over queries and keys, bias and mask, and `row`
+        for the numbers of each query.
+        """
+        asked = (
+            (query, self.query),
+            (key, (self.key, self.value)),
+            (pair, (self.bias, self.mask)),
+            (row, (self.normalizer, self.query_scale, self.known)),
+        )
+        return [f(leaf) for f, tree in asked for leaf in jax.tree.leaves(tree)]
 
     def slice(self, rows: range, keys: range) -> "Operands":
         """The queries `rows` with the keys `keys`."""
-
-        def take(array: Array, wanted: range, axis: int) -> Array:
-            if array.shape[axis] == 1:
-                return array
-            return jax.lax.slice_in_dim(array, wanted.start, wanted.stop, axis=axis)
-
-        def take_rows(tree):
-            return jax.tree.map(lambda x: take(x, rows, x.ndim - 2), tree)
-
-        def take_keys(tree):
-            return jax.tree.map(lambda x: take(x, keys, x.ndim - 1), tree)
-
-        return Operands(
-            query=take_rows(self.query),
-            key=take_keys(self.key),
-            value=take_keys(self.value),
-            bias=take_keys(take_rows(self.bias)),
-            mask=take_keys(take_rows(self.mask)),
-            normalizer=take_rows(self.normalizer),
-            query_scale=take_rows(self.query_scale),
+        take = jax.lax.slice_in_dim
+        return self.map(
+            lambda x: take(x, rows.start, rows.stop, axis=x.ndim - 2),
+            lambda x: take(x, keys.start, keys.stop, axis=x.ndim - 1),
         )
 
     def visible(self) -> Array | None:
@@ -93,11 +125,18 @@ class Operands:
             return jnp.moveaxis(parts, -3, 0)
 
         whole = dataclasses.replace(self, key=self.key[None], value=self.value[None])
-        per_row = ("query", "bias", "mask", "normalizer", "query_scale")
+        per_row = ("query", "bias", "mask", "normalizer", "query_scale", "known")
         return dataclasses.replace(
             whole,
             **{name: jax.tree.map(split, getattr(self, name)) for name in per_row},
         )
+
+
+def _where_longer(f: Callable | None, axis: int, tree: Any) -> Any:
+    """f of the arrays of more than one entry along the axis."""
+    if f is None:
+        return tree
+    return jax.tree.map(lambda x: x if x.shape[axis] == 1 else f(x), tree)
 
 
 def over_heads(mapper: Callable, f: Callable, operands: Operands) -> Any:

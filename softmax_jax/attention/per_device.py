@@ -1,6 +1,6 @@
-"""Attention where its operands lie: every device attends with its own heads."""
+"""Attention where its operands lie: every device attends with its own part."""
 
-import math
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,67 +8,102 @@ import jax
 from jax import Array
 from jax.sharding import PartitionSpec
 
+from softmax_jax.attention.context import gather, ulysses
 from softmax_jax.attention.operands import Operands
+from softmax_jax.attention.partial import check_parts
+from softmax_jax.attention.partition import Axes, Partition, devices, names
+from softmax_jax.attention.plan import Plan, Results
+from softmax_jax.attention.ring import ring
+from softmax_jax.attention.turns import how_pair_lies
 from softmax_jax.errors import UserError
 
 
-def per_device(attend: Callable, operands: Operands, partition: PartitionSpec) -> Any:
-    """attend(operands), whose results are [B, K, G, ...], without communication.
+def per_device(
+    plan: Plan,
+    operands: Operands,
+    scale: Array,
+    soft_cap: Array | None,
+    partition: Partition,
+) -> Results:
+    """`plan.attend` of operands and results that are split over the mesh in use."""
+    check(operands, partition)
+    local = _local(plan, operands, partition)
+    leaves, tree = jax.tree.flatten(operands)
+    results = PartitionSpec(partition.batch, partition.heads, None, partition.sequence)
+    return jax.shard_map(
+        lambda scale, soft_cap, *leaves: local(tree.unflatten(leaves), scale, soft_cap),
+        in_specs=(PartitionSpec(), PartitionSpec(), *specs(operands, partition)),
+        out_specs=results,
+        axis_names=frozenset(partition.names),
+        # Carries of loops begin alike on all devices, which this check would refuse.
+        check_vma=False,
+    )(scale, soft_cap, *leaves)
 
-    `partition` is that of query [B, T, H, D] over the mesh in use; heads are split by
-    the key heads that they share.
-    """
-    batch, heads = _axes(partition)
-    mesh = jax.sharding.get_abstract_mesh()
-    names = (*_names(batch), *_names(heads))
-    missing = [name for name in names if name not in mesh.axis_names]
-    if missing:
-        raise UserError(
-            f"partition names the axis {missing[0]}, but the mesh in use has "
-            f"{mesh.axis_names or 'no axes; see jax.set_mesh'}"
-        )
-    sizes = operands.query.shape[0], operands.key.shape[1]
-    for what, size, axes in zip(("B", "K"), sizes, (batch, heads), strict=True):
-        devices = _devices(mesh, axes)
-        if size % devices:
+
+def check(operands: Operands, partition: Partition) -> None:
+    """Refuses sizes that the mesh in use cannot share evenly."""
+    devices(partition.names)
+    key_heads, tokens = operands.key.shape[1], devices(partition.sequence)
+    shares = [
+        ("B", operands.query.shape[0], devices(partition.batch)),
+        ("K", key_heads, devices(partition.heads)),
+        ("T", operands.query.shape[3], tokens),
+        ("S", operands.key.shape[4], tokens),
+    ]
+    if partition.method == "ulysses":
+        shares.append(("K", key_heads, devices(partition.heads) * tokens))
+    for what, size, parts in shares:
+        if size % parts:
             raise UserError(
-                f"{what}={size} does not divide by the {devices} devices that "
+                f"{what}={size} does not divide by the {parts} devices that "
                 f"partition puts it on"
             )
 
-    def spec(leaf: Array) -> PartitionSpec:
-        """Of an operand; along an axis of size 1 it is the same everywhere."""
-        return PartitionSpec(
-            *(
-                axes if size > 1 else None
-                for size, axes in zip(leaf.shape[:2], (batch, heads), strict=True)
-            )
+
+def specs(operands: Operands, partition: Partition) -> list[PartitionSpec]:
+    """How each leaf lies when the computation of a device begins.
+
+    Keys and values lie as queries do. What belongs to queries lies with them, and what
+    belongs to keys is everywhere, unless it is passed around with them.
+    """
+    heads, tokens = partition.heads, partition.sequence
+    along_rows, along_keys, own_heads = tokens, None, heads
+    if partition.method == "ulysses":
+        along_rows, own_heads = None, (*names(heads), *names(tokens))
+    if partition.method == "ring":
+        along_keys = tokens
+
+    def spec(leaf: Array, heads: Axes, rows: Axes, keys: Axes) -> PartitionSpec:
+        """Along an axis of size 1 an array is the same everywhere."""
+        axes = (partition.batch, heads, None, rows, keys)
+        pairs = zip(leaf.shape, axes, strict=True)
+        return PartitionSpec(*(axis if size > 1 else None for size, axis in pairs))
+
+    def pair(leaf: Array) -> PartitionSpec:
+        keys = along_keys if leaf.shape[-2] == 1 else None
+        return spec(leaf, own_heads, along_rows, keys)
+
+    return operands.by_role(
+        query=lambda leaf: spec(leaf, heads, tokens, None),
+        key=lambda leaf: spec(leaf, heads, None, tokens),
+        pair=pair,
+        row=lambda leaf: spec(leaf, own_heads, along_rows, None),
+    )
+
+
+def _local(plan: Plan, operands: Operands, partition: Partition) -> Callable[..., Any]:
+    """What a device does with its own operands."""
+    if partition.sequence is None:
+        return plan.attend
+    if partition.method == "gather":
+        return functools.partial(gather, plan, partition)
+    if partition.method == "ulysses":
+        return functools.partial(ulysses, plan, partition)
+    if plan.return_weights:
+        raise NotImplementedError(
+            'partition: method="ring" never holds the weights that return_weights asks '
+            "for"
         )
-
-    leaves, tree = jax.tree.flatten(operands)
-    return jax.shard_map(
-        lambda *leaves: attend(tree.unflatten(leaves)),
-        in_specs=tuple(map(spec, leaves)),
-        out_specs=PartitionSpec(batch, heads),
-        axis_names=frozenset(names),
-        # Carries of loops begin alike on all devices, which this check would refuse.
-        check_vma=False,
-    )(*leaves)
-
-
-def _axes(partition: PartitionSpec) -> tuple[Any, Any]:
-    batch, *rest = (*partition, *[None] * (4 - len(partition)))
-    time, heads, width = rest if len(rest) == 3 else (True, None, None)
-    if time is not None or width is not None:
-        raise UserError(
-            f"partition must be P(batch axes, None, head axes), got {partition}"
-        )
-    return batch, heads
-
-
-def _names(axes: Any) -> tuple[str, ...]:
-    return () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
-
-
-def _devices(mesh: Any, axes: Any) -> int:
-    return math.prod(mesh.shape[name] for name in _names(axes))
+    check_parts(operands)
+    pairs = [how_pair_lies(x) for x in jax.tree.leaves((operands.bias, operands.mask))]
+    return functools.partial(ring, plan, partition, tuple(pairs))

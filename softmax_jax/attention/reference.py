@@ -5,14 +5,12 @@
 with c the query scale. Everything is computed in float32 or wider.
 """
 
-import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from softmax_jax.attention.operands import Operands, over_heads
+from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.statistics import Statistics, statistics
 from softmax_jax.normalizers import rows
 from softmax_jax.normalizers.base import compute_dtype
@@ -30,38 +28,40 @@ class Attended(NamedTuple):
 def attend(operands: Operands, *, scale: Array, soft_cap: Array | None) -> Attended:
     """One query head."""
     operands = operands.without_unseen()
-    query, key, value = operands.query, operands.key, operands.value
+    z, visible = scores(operands, scale, soft_cap)
+    raw = z
+    if operands.query_scale is not None:
+        n = rows.visible_count(z, visible)
+        length = _lengths(operands.key.astype(z.dtype))
+        seen_by_query = Seen(n, visible, length, jnp.asarray(scale, z.dtype))
+        z = operands.query_scale.multiplier(seen_by_query) * rows.hide(z, visible)
+    normalizer, z = operands.normalizer.prepare(z, visible)
+    level = normalizer.solve(z, visible)
+    weights = normalizer.weigh(z, visible, level)
+    output = weights @ operands.value.astype(z.dtype).T
+    return Attended(
+        output.astype(operands.query.dtype),
+        weights,
+        statistics(normalizer, level, raw, visible, weights),
+    )
+
+
+def scores(
+    operands: Operands, scale: Array, soft_cap: Array | None
+) -> tuple[Array, Array | None]:
+    """softcap(scale * q.k) + bias of one head, [T, S], and what of it is visible."""
+    query, key = operands.query, operands.key
     dtype = compute_dtype(query.dtype)
     visible = operands.visible()
     if visible is not None:
         visible = jnp.broadcast_to(visible, (query.shape[0], key.shape[1]))
-    scale = jnp.asarray(scale, dtype)
-    z = (scale * query.astype(dtype)) @ key.astype(dtype)
+    z = (jnp.asarray(scale, dtype) * query.astype(dtype)) @ key.astype(dtype)
     if soft_cap is not None:
         cap = jnp.asarray(soft_cap, dtype)
         z = cap * jnp.tanh(z / cap)
     if operands.bias is not None:
         z = z + operands.bias.astype(dtype)
-    scores = z
-    if operands.query_scale is not None:
-        n = rows.visible_count(z, visible)
-        seen_by_query = Seen(n, visible, _lengths(key.astype(dtype)), scale)
-        z = operands.query_scale.multiplier(seen_by_query) * rows.hide(z, visible)
-    normalizer, z = operands.normalizer.prepare(z, visible)
-    level = normalizer.solve(z, visible)
-    weights = normalizer.weigh(z, visible, level)
-    output = weights @ value.astype(dtype).T
-    return Attended(
-        output.astype(query.dtype),
-        weights,
-        statistics(normalizer, level, scores, visible, weights),
-    )
-
-
-def reference(operands: Operands, *, scale, soft_cap) -> Attended:
-    """All batches and heads at once, as leading axes [B, K, G, ...]."""
-    head = functools.partial(attend, scale=scale, soft_cap=soft_cap)
-    return over_heads(jax.vmap, head, operands)
+    return z, visible
 
 
 def _lengths(key: Array) -> Array:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jax.sharding import PartitionSpec
 
 from softmax_jax.attention.api import dot_product_attention
+from softmax_jax.attention.partition import Partition, positions
 from softmax_jax.catalogue import parse_query_scale
 from softmax_jax.errors import UserError
 from softmax_jax.nn.adaptive_scale import AdaptiveScale
@@ -150,7 +150,7 @@ class Attention(_Heads):
         lengths: Array | None = None,
         cache: Cache | None = None,
         return_weights: bool = False,
-        partition: PartitionSpec | None = None,
+        partition: Partition | None = None,
     ) -> Attended:
         """[B, T, width] of x [B, T, width], whose first position is `start`.
 
@@ -159,10 +159,12 @@ class Attention(_Heads):
         """
         query, (key, value) = self.queries(x), self.keys_and_values(x)
         if self.config.positions == "rope":
-            positions = (start + jnp.arange(x.shape[1], dtype=jnp.int32))[None]
-            query = rotate(query, positions, self.config.rope_theta)
-            key = rotate(key, positions, self.config.rope_theta)
+            places = (start + positions(x.shape[1], partition))[None]
+            query = rotate(query, places, self.config.rope_theta)
+            key = rotate(key, places, self.config.rope_theta)
         if cache is not None:
+            if partition is not None and partition.balanced:
+                raise UserError("a cache holds its keys in their natural order")
             cache = cache.write(key, value, start)
             key, value = cache.key, cache.value
         output, weights = self.attend(
@@ -199,6 +201,7 @@ class CrossAttention(_Heads):
         *,
         segment_ids: Array | None = None,
         return_weights: bool = False,
+        partition: Partition | None = None,
     ) -> tuple[Array, Array | None]:
         """[B, T, width] of x [B, T, width], and the weights [B, H, T, S] or None."""
         cache, segments = self._cache(memory.states), memory.segment_ids
@@ -213,6 +216,7 @@ class CrossAttention(_Heads):
             key_value_seq_lengths=memory.lengths,
             query_offset=0,
             return_weights=return_weights,
+            partition=partition,
         )
 
 

@@ -14,7 +14,7 @@ import softmax_jax as sj
 pytestmark = pytest.mark.core
 
 MESH = jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), (AxisType.Auto,) * 3)
-PARTITION = P(("data", "fsdp"), None, "tensor")
+PARTITION = sj.Partition()
 RNG = np.random.default_rng(0)
 B, T, H, K, D = 4, 10, 4, 2, 8
 QUERY = jnp.asarray(RNG.normal(size=(B, T, H, D)), jnp.float32)
@@ -60,7 +60,7 @@ def test_a_partition_changes_no_value_and_no_gradient(normalizer, implementation
 
 
 def test_devices_exchange_nothing():
-    place = NamedSharding(MESH, PARTITION)
+    place = NamedSharding(MESH, P(("data", "fsdp"), None, "tensor"))
     operands = [
         jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
         for x in (QUERY, KEY, VALUE)
@@ -89,10 +89,27 @@ def test_devices_exchange_nothing():
 @pytest.mark.parametrize(
     ("partition", "sentence"),
     [
-        (P("model"), "names the axis model, but the mesh in use has"),
-        (P(None, "data"), "must be P\\(batch axes, None, head axes\\)"),
-        (P(("data", "fsdp", "tensor")), "B=4 does not divide by the 8 devices"),
-        (P(None, None, ("data", "fsdp")), "K=2 does not divide by the 4 devices"),
+        (sj.Partition("model"), "names the axis model, but the mesh in use has"),
+        (
+            sj.Partition(("data", "fsdp", "tensor"), None),
+            "B=4 does not divide by the 8 devices",
+        ),
+        (
+            sj.Partition(None, ("data", "fsdp")),
+            "K=2 does not divide by the 4 devices",
+        ),
+        (
+            sj.Partition("data", None, ("fsdp", "tensor")),
+            "T=10 does not divide by the 4 devices",
+        ),
+        (
+            sj.Partition("data", None, "fsdp", balanced=True),
+            "into 4 chunks, which do not divide its length 10",
+        ),
+        (
+            sj.Partition("data", "tensor", "fsdp", "ulysses"),
+            "K=2 does not divide by the 4 devices",
+        ),
     ],
 )
 def test_a_partition_that_does_not_fit_is_refused(partition, sentence):
@@ -100,6 +117,19 @@ def test_a_partition_that_does_not_fit_is_refused(partition, sentence):
         sj.dot_product_attention(QUERY, KEY, VALUE, partition=partition)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (dict(method="halo"), "method must be among gather, ulysses, ring, got 'halo'"),
+        (dict(balanced=True), "balanced needs a sequence that is split"),
+        (dict(sequence="data"), "names the axis data twice"),
+    ],
+)
+def test_a_partition_that_means_nothing_is_refused(arguments, sentence):
+    with pytest.raises(sj.UserError, match=sentence):
+        sj.Partition(**arguments)
+
+
 def test_a_partition_needs_a_mesh():
     with pytest.raises(sj.UserError, match="jax.set_mesh"):
-        sj.dot_product_attention(QUERY, KEY, VALUE, partition=P("data"))
+        sj.dot_product_attention(QUERY, KEY, VALUE, partition=sj.Partition("data"))

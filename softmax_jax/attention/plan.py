@@ -1,0 +1,46 @@
+"""What was chosen for a call: how one device works through its heads."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import Array
+
+from softmax_jax.attention.chunked import by_blocks
+from softmax_jax.attention.operands import Operands, over_heads
+from softmax_jax.attention.reference import attend
+from softmax_jax.attention.statistics import Statistics
+
+Results = tuple[Array, Array | None, Statistics | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The implementation, the query offset if it is static, and what is wanted."""
+
+    implementation: str
+    offset: int | None
+    return_weights: bool
+    return_stats: bool
+
+    def each_head(self, f: Callable[[Operands], Any], operands: Operands) -> Any:
+        """f, which takes rows of one head to a tree of [T, ...], of all heads."""
+        if self.implementation == "chunked":
+            return by_blocks(f, operands, self.offset)
+        return over_heads(jax.vmap, f, operands)
+
+    def attend(
+        self, operands: Operands, scale: Array, soft_cap: Array | None
+    ) -> Results:
+        """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
+
+        def head(operands: Operands) -> Results:
+            found = attend(operands, scale=scale, soft_cap=soft_cap)
+            return (
+                found.output,
+                found.weights if self.return_weights else None,
+                found.statistics if self.return_stats else None,
+            )
+
+        return self.each_head(head, operands)
