@@ -1,5 +1,6 @@
 """The block that every model here is a stack of, and how a stack is run."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from softmax_jax.attention.partition import Partition
 from softmax_jax.errors import UserError
 from softmax_jax.nn.attention import (
     Attended,
@@ -18,6 +20,13 @@ from softmax_jax.nn.attention import (
 )
 from softmax_jax.nn.config import BlocksConfig
 from softmax_jax.normalizers.base import Normalizer
+
+# What `remat` saves of a block: its input alone, or products with kernels too. These
+# have no batch axes; scores and weighted values have, and are computed again.
+POLICIES = {
+    "full": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 
 
 class MLP(nnx.Module):
@@ -79,18 +88,25 @@ class Block(nnx.Module):
         memory: Memory | None = None,
         segment_ids: Array | None = None,
         return_weights: bool = False,
+        partition: Partition | None = None,
         **options,
     ) -> Attended:
         if (self.cross is None) != (memory is None):
             needed = "needs" if memory is None else "takes no"
             raise UserError(f"this block {needed} memory")
-        both = dict(segment_ids=segment_ids, return_weights=return_weights)
+        both = dict(
+            segment_ids=segment_ids, return_weights=return_weights, partition=partition
+        )
         attended = self.attention(self.attention_norm(x), start, **both, **options)
         x = x + attended.output
         if self.cross is not None and memory is not None:
             output, weights = self.cross(self.cross_norm(x), memory, **both)
             x, attended = x + output, attended._replace(cross_weights=weights)
         return attended._replace(output=x + self.mlp(self.mlp_norm(x)))
+
+
+# One for each layer, or one whose parameters have the layers as leading axis.
+Blocks = Sequence[Block] | Block
 
 
 def make_norm(config: BlocksConfig, *, rngs: nnx.Rngs) -> nnx.RMSNorm | nnx.LayerNorm:
@@ -105,21 +121,40 @@ def make_blocks(
     causal: bool = True,
     cross: Sequence[str | Normalizer] | None = None,
     rngs: nnx.Rngs,
-) -> list[Block]:
-    """One block per layer; `cross` holds the normalizers of their cross-attention."""
+) -> Blocks:
+    """One block per layer; `cross` holds the normalizers of their cross-attention.
+
+    With `scan` they are drawn alike and then stacked.
+    """
     to_memory = [None] * config.layers if cross is None else cross
     pairs = zip(config.normalizers, to_memory, strict=True)
-    return [Block(config, own, causal=causal, cross=to, rngs=rngs) for own, to in pairs]
+    blocks = [
+        Block(config, own, causal=causal, cross=to, rngs=rngs) for own, to in pairs
+    ]
+    if not config.scan:
+        return nnx.List(blocks)
+    states = [nnx.state(block) for block in blocks]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return nnx.merge(nnx.graphdef(blocks[0]), stacked)
+
+
+def each_block(blocks: Blocks) -> Sequence[Block]:
+    """The block of every layer, stacked or not."""
+    if not isinstance(blocks, Block):
+        return blocks
+    graphdef, state = nnx.split(blocks)
+    return [nnx.merge(graphdef, own) for own in _each(state)]
 
 
 def run_blocks(
-    blocks: Sequence[Block],
+    blocks: Blocks,
     x: Array,
     *,
-    remat: bool,
+    remat: str,
     start: Array | int = 0,
     caches: Sequence[Cache] | None = None,
     memory: Memory | Sequence[Memory] | None = None,
+    return_weights: bool = False,
     **options: Any,
 ) -> tuple[Array, list[Attended]]:
     """The last output, and what each block gave back.
@@ -127,24 +162,58 @@ def run_blocks(
     `memory` is one for all blocks, or one for each.
     """
     start = jnp.asarray(start, jnp.int32)
+    alike = caches is None and not isinstance(memory, Sequence) and not return_weights
+    if isinstance(blocks, Block) and alike:
+        return _scan(blocks, x, start, remat, memory=memory, **options)
     layers = []
-    for i, block in enumerate(blocks):
+    for i, block in enumerate(each_block(blocks)):
         own = dict(
             cache=None if caches is None else caches[i],
             memory=memory[i] if isinstance(memory, Sequence) else memory,
+            return_weights=return_weights,
         )
-        call = _recomputed if remat else Block.__call__
-        layers.append(call(block, x, start, **own, **options))
+        layers.append(_run(block, x, start, remat, **own, **options))
         x = layers[-1].output
     return x, layers
 
 
-def _recomputed(block: Block, x: Array, start: Array, **options: Any) -> Attended:
-    """The block, computed again in the backward pass."""
+def _scan(
+    blocks: Block, x: Array, start: Array, remat: str, **options: Any
+) -> tuple[Array, list[Attended]]:
+    """All layers as one loop over their stacked parameters."""
+    graphdef, state = nnx.split(blocks)
+
+    def layer(x: Array, state: Any) -> tuple[Array, Attended]:
+        block = nnx.merge(graphdef, state)
+        attended = _run(block, x, start, remat, in_loop=True, **options)
+        return attended.output, attended
+
+    x, layers = jax.lax.scan(layer, x, state)
+    return x, _each(layers)
+
+
+def _run(
+    block: Block,
+    x: Array,
+    start: Array,
+    remat: str,
+    in_loop: bool = False,
+    **options: Any,
+) -> Attended:
+    """The block; in the backward pass, what is not saved is computed again."""
+    if remat == "none":
+        return block(x, start, **options)
     graphdef, state = nnx.split(block)
 
-    @jax.checkpoint
-    def recomputed(state, x):
+    def run(state: Any, x: Array) -> Attended:
         return nnx.merge(graphdef, state)(x, start, **options)
 
-    return recomputed(state, x)
+    # XLA would merge both computations, unless they stand in two loops.
+    run = jax.checkpoint(run, policy=POLICIES[remat], prevent_cse=not in_loop)
+    return run(state, x)
+
+
+def _each(stacked: Any) -> list[Any]:
+    """The tree of every layer, of one tree with the layers as leading axis."""
+    layers = len(jax.tree.leaves(stacked)[0])
+    return [jax.tree.map(operator.itemgetter(i), stacked) for i in range(layers)]

@@ -17,6 +17,7 @@ CHOICES = {
     "output_norm": (None, *OUTPUT_NORMS),
     "mlp": ("gated", "gelu", "relu"),
     "norm": ("rms", "layer"),
+    "remat": ("none", "dots", "full"),
 }
 
 
@@ -30,6 +31,9 @@ class BlocksConfig:
     token. `output_norm` normalizes the concatenated heads: "rms", or ReLA's
     "small_gain" and "gated"; `output_gate` multiplies them by a sigmoid of the input.
     `dtype` is where activations are computed; parameters stay float32.
+    `remat` computes in the backward pass again: all that a block did ("full"), or all
+    but its products with kernels ("dots"). `scan` stacks the parameters of all blocks,
+    which then are one block run in a loop, compiled once.
     """
 
     layers: int = 4
@@ -47,7 +51,8 @@ class BlocksConfig:
     rope_theta: float = 10_000.0
     qk_norm: bool = False
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"
+    scan: bool = False
     logits_soft_cap: float | None = None
     implementation: str | None = None
 
@@ -120,6 +125,8 @@ class BlocksConfig:
             raise UserError(
                 f"{name} must be one or one per layer ({self.layers}), got {len(given)}"
             )
+        if self.scan and len(set(given)) > 1:
+            raise UserError(f"with scan, {name} must be one for all layers")
         return given
 
 

@@ -30,7 +30,7 @@ class Encoder(nnx.Module):
     def __init__(self, config: EncoderConfig, *, rngs: nnx.Rngs):
         self.config = config
         self.embed = _embedding(config, rngs)
-        self.blocks = nnx.List(make_blocks(config, causal=False, rngs=rngs))
+        self.blocks = make_blocks(config, causal=False, rngs=rngs)
         self.final_norm = make_norm(config, rngs=rngs)
 
     def __call__(
@@ -50,7 +50,7 @@ class Encoder(nnx.Module):
             if self.embed is None:
                 raise UserError("an encoder without vocabulary takes embeddings")
             x = self.embed(x)
-        x = with_positions(x, self.config)
+        x = with_positions(x, self.config, partition=options.get("partition"))
         x, layers = run_blocks(self.blocks, x, remat=self.config.remat, **options)
         return self.final_norm(x), layers
 

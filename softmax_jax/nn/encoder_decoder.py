@@ -6,7 +6,10 @@ from typing import NamedTuple
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from softmax_jax.attention.partition import Partition
+from softmax_jax.errors import UserError
 from softmax_jax.nn.attention import Attended, Memory
+from softmax_jax.nn.blocks import each_block
 from softmax_jax.nn.config import Normalizers, StyledConfig
 from softmax_jax.nn.encoder import Encoder, EncoderConfig
 from softmax_jax.nn.transformer import Transformer, TransformerConfig
@@ -88,17 +91,28 @@ class EncoderDecoder(nnx.Module):
         source_lengths: Int[Array, " b"] | None = None,
         segment_ids: tuple[Int[Array, "b s"], Int[Array, "b t"]] | None = None,
         return_weights: bool = False,
+        partition: Partition | None = None,
     ) -> Translated:
-        """The same, and what each layer gave back."""
+        """The same, and what each layer gave back.
+
+        `partition` is that of `dot_product_attention`; sequences cannot be split.
+        """
+        if partition is not None and partition.sequence is not None:
+            raise UserError("an encoder-decoder cannot split its sequences")
         of_source, of_target = (None, None) if segment_ids is None else segment_ids
         memory, encoder = self.encode(
             source,
             lengths=source_lengths,
             segment_ids=of_source,
             return_weights=return_weights,
+            partition=partition,
         )
         logits, decoder = self.decoder.run(
-            inputs, memory=memory, segment_ids=of_target, return_weights=return_weights
+            inputs,
+            memory=memory,
+            segment_ids=of_target,
+            return_weights=return_weights,
+            partition=partition,
         )
         return Translated(logits, encoder, decoder)
 
@@ -109,6 +123,7 @@ class EncoderDecoder(nnx.Module):
         lengths: Int[Array, " b"] | None = None,
         segment_ids: Int[Array, "b s"] | None = None,
         return_weights: bool = False,
+        partition: Partition | None = None,
     ) -> tuple[Memory, list[Attended]]:
         """What the decoder looks at, and what each layer of the encoder gave back."""
         shared = self.config.source_vocabulary is None
@@ -117,10 +132,11 @@ class EncoderDecoder(nnx.Module):
             lengths=lengths,
             segment_ids=segment_ids,
             return_weights=return_weights,
+            partition=partition,
         )
         return Memory(states, lengths, segment_ids), layers
 
     def remember(self, memory: Memory) -> list[Memory]:
         """The memory as each layer's keys and values, made once for all steps."""
-        layers = [block.cross for block in self.decoder.blocks]
+        layers = [block.cross for block in each_block(self.decoder.blocks)]
         return [cross.remember(memory) for cross in layers if cross is not None]

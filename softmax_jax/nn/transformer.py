@@ -50,7 +50,7 @@ class Transformer(nnx.Module):
         self.config = config
         dtype = jnp.dtype(config.dtype)
         self.embed = nnx.Embed(config.vocabulary, config.width, dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List(make_blocks(config, cross=cross, rngs=rngs))
+        self.blocks = make_blocks(config, cross=cross, rngs=rngs)
         self.final_norm = make_norm(config, rngs=rngs)
         if not config.tied:
             self.head = nnx.Linear(
@@ -72,7 +72,8 @@ class Transformer(nnx.Module):
         The first token stands at `start`; `caches` hold what came before it. The other
         options are `segment_ids`, `memory` and `return_weights`.
         """
-        x = with_positions(self.embed(tokens), self.config, start)
+        partition = options.get("partition")
+        x = with_positions(self.embed(tokens), self.config, start, partition)
         x, layers = run_blocks(
             self.blocks, x, remat=self.config.remat, start=start, **options
         )
@@ -83,7 +84,7 @@ class Transformer(nnx.Module):
         config = self.config
         shape = (batch, capacity, config.kv_heads_, config.head_width_)
         zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
-        return [Cache(zeros, zeros) for _ in self.blocks]
+        return [Cache(zeros, zeros) for _ in range(config.layers)]
 
     def _logits(self, x: Array) -> Array:
         if self.config.tied:

@@ -41,9 +41,12 @@ class VisionTransformerConfig(StyledConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("classes", "image_size", "patch", "channels"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("classes", "image_size", "channels"):
+            size = getattr(self, name)
+            if size < 0:
+                raise UserError(f"{name} must not be below 0, got {size}")
+        if self.patch < 1:
+            raise UserError(f"patch must be at least 1, got {self.patch}")
         if self.image_size % self.patch:
             raise UserError(
                 f"image_size must be a multiple of patch, got {self.image_size} and "
@@ -71,7 +74,7 @@ class VisionTransformer(nnx.Module):
             tokens += 1
         if config.positions == "learned":
             self.positions = nnx.Param(draw(rngs.params(), (1, tokens, width)))
-        self.blocks = nnx.List(make_blocks(config, causal=False, rngs=rngs))
+        self.blocks = make_blocks(config, causal=False, rngs=rngs)
         self.final_norm = make_norm(config, rngs=rngs)
         self.head = nnx.Linear(width, config.classes, dtype=dtype, rngs=rngs)
 

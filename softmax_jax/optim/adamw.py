@@ -9,6 +9,7 @@ import optax
 from softmax_jax.errors import UserError
 from softmax_jax.optim.labels import labels
 from softmax_jax.optim.muon import muon_and
+from softmax_jax.optim.spikes import skip_spikes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class OptimizerConfig:
         own parameters.
       name: "adamw", or "muon" for the matrices of the blocks and Adam for the rest.
       muon_beta: decay rate of Muon's momentum.
+      skip_spikes: how many standard deviations above the mean of the last 128 norms a
+        gradient's norm makes no step; None always makes one.
     """
 
     learning_rate: float = 1e-3
@@ -38,10 +41,15 @@ class OptimizerConfig:
     normalizer_learning_rate_factor: float = 1.0
     name: str = "adamw"
     muon_beta: float = 0.95
+    skip_spikes: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in ("adamw", "muon"):
             raise UserError(f"optimizer.name must be adamw or muon, got {self.name!r}")
+        if self.skip_spikes is not None and not self.skip_spikes > 0:
+            raise UserError(
+                f"optimizer.skip_spikes must be above 0 or None, got {self.skip_spikes}"
+            )
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -68,15 +76,16 @@ def make_optimizer(
     direction = optax.scale_by_adam(config.b1, config.b2)
     if config.name == "muon":
         direction = muon_and(direction, config.muon_beta, params)
-    return _standard_promotion(
-        optax.chain(
-            optax.clip_by_global_norm(config.clip),
-            direction,
-            optax.add_decayed_weights(config.weight_decay, is_matrix),
-            optax.scale_by_learning_rate(learning_rate(config, steps)),
-            optax.masked(factor, is_normalizer),
-        )
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        direction,
+        optax.add_decayed_weights(config.weight_decay, is_matrix),
+        optax.scale_by_learning_rate(learning_rate(config, steps)),
+        optax.masked(factor, is_normalizer),
     )
+    if config.skip_spikes is not None:
+        optimizer = skip_spikes(optimizer, config.skip_spikes)
+    return _standard_promotion(optimizer)
 
 
 def _standard_promotion(

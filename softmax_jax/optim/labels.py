@@ -17,16 +17,24 @@ def labels(params: PyTree) -> PyTree:
     """The kind of each variable of an nnx state, which decides its rule.
 
     "normalizer" for a normalizer's own parameters, else "decay" for matrices and
-    "no_decay" for gains, biases and positions. The result has a word in the place of
-    every variable: a prefix of `params`, which is what optax takes as labels.
+    "no_decay" for gains, biases and positions. The axis that blocks are stacked along
+    does not make a matrix of a gain. The result has a word in the place of every
+    variable: a prefix of `params`, which is what optax takes as labels.
     """
 
     def label(path: tuple[Any, ...], variable: nnx.Variable) -> str:
         if isinstance(variable, NormalizerParam):
             return "normalizer"
-        added = jax.tree_util.keystr(path[-1:], simple=True) in ADDED
-        return "decay" if variable.ndim >= 2 and not added else "no_decay"
+        names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        rank = variable.ndim - _are_stacked(names)
+        return "decay" if rank >= 2 and names[-1] not in ADDED else "no_decay"
 
     return jax.tree_util.tree_map_with_path(
         label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
     )
+
+
+def _are_stacked(names: list[str]) -> bool:
+    """Whether the path is that of a parameter of all blocks, not of blocks.0."""
+    after = names[names.index("blocks") + 1 :] if "blocks" in names else []
+    return bool(after) and not after[0].isdigit()

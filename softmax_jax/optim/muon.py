@@ -10,15 +10,16 @@ from optax import contrib
 PyTree = Any
 
 # Axes that a kernel is a matrix over, from (inputs) to (outputs), by the end of its
-# name. Embedding and head, whose rows are tokens, and everything else go to Adam.
+# name. They count from the last: kernels of many layers may be stacked along the first.
+# Embedding and head, whose rows are tokens, and everything else go to Adam.
 INPUTS_AND_OUTPUTS = {
-    "query.kernel": ((0,), (1, 2)),
-    "key.kernel": ((0,), (1, 2)),
-    "value.kernel": ((0,), (1, 2)),
-    "out.kernel": ((0, 1), (2,)),
-    "gate.kernel": ((0,), (1,)),
-    "up.kernel": ((0,), (1,)),
-    "down.kernel": ((0,), (1,)),
+    "query.kernel": ((-3,), (-2, -1)),
+    "key.kernel": ((-3,), (-2, -1)),
+    "value.kernel": ((-3,), (-2, -1)),
+    "out.kernel": ((-3, -2), (-1,)),
+    "gate.kernel": ((-2,), (-1,)),
+    "up.kernel": ((-2,), (-1,)),
+    "down.kernel": ((-2,), (-1,)),
 }
 # The root mean square of an update of AdamW, which Muon's are scaled to (arXiv
 # 2502.16982), so that both take the same learning rate and weight decay.

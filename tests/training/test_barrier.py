@@ -1,0 +1,68 @@
+"""Processes wait for each other, but not for ever."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from softmax_jax.training.barrier import barrier
+
+PROGRAM = """
+import os, sys, time
+import jax
+rank, port = int(sys.argv[1]), sys.argv[2]
+jax.distributed.initialize("localhost:" + port, 2, rank)
+from softmax_jax.errors import UserError
+from softmax_jax.training.barrier import barrier
+start = time.monotonic()
+time.sleep(rank)
+barrier("start", 60)
+barrier("start", 60)
+print("waited", rank, time.monotonic() - start > 0.9, flush=True)
+if rank == 1:
+    try:
+        barrier("end", 0.5)
+    except UserError as error:
+        print(error, flush=True)
+else:
+    time.sleep(3)
+os._exit(0)
+"""
+
+
+def test_one_process_waits_for_nobody():
+    start = time.monotonic()
+    barrier("alone", 60.0)
+    barrier("alone", 60.0)
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.slow
+def test_two_processes_wait_and_one_that_is_alone_gets_one_sentence():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(rank), port],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        )
+        for rank in range(2)
+    ]
+    try:
+        first, second = (p.communicate(timeout=60)[0] for p in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert [p.returncode for p in processes] == [0, 0], first + second
+    assert "waited 0 True" in first and "waited 1 True" in second
+    assert (
+        "Barrier 'end': not all of the 2 processes came within 0.5 s; one of them is "
+        "lost or far behind." in second
+    )
