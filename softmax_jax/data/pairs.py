@@ -32,6 +32,7 @@ class PairsConfig:
       source, target: the languages, as the set spells them; not used for `tsv`.
       validation_fraction, test_fraction: shares of the pairs; not used where the set
         has parts of its own (TFDS; a folder with the stems train, validation and test).
+      vocabulary: pieces of words, of both languages together, that a model is given.
     """
 
     name: str = "django"
@@ -39,6 +40,7 @@ class PairsConfig:
     target: str = "fr"
     validation_fraction: float = 0.05
     test_fraction: float = 0.05
+    vocabulary: int = 8000
 
 
 class ParallelText(NamedTuple):

@@ -4,13 +4,16 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
 
 from softmax_jax.errors import UserError
 from softmax_jax.training import program as programs
-from softmax_jax.training.config import RunConfig
+from softmax_jax.training import tasks
+from softmax_jax.training.config import RunConfig, complete
 from softmax_jax.training.topology import devices
 
 KINDS = "all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute"
@@ -59,11 +62,18 @@ class CompiledStep:
 
 
 def compile_step(config: RunConfig, topology: str) -> CompiledStep:
-    """Compiles the training step of `config` for all chips of `topology`."""
+    """Compiles the training step of `config` for all chips of `topology`.
+
+    The data are read only if they decide a size of the model.
+    """
+    found = devices(topology)
+    if not complete(config):
+        with TemporaryDirectory() as folder:
+            config = tasks.load(config, Path(folder)).config
     start = time.perf_counter()
-    program = programs.build(config, devices(topology))
+    program = programs.build(config, found)
     try:
-        step = program.lowered_step(config.training).compile()
+        step = program.lowered_step().compile()
     except jax.errors.JaxRuntimeError as error:
         raise _does_not_fit(error, topology) from None
     memory: Any = step.memory_analysis()
@@ -96,6 +106,6 @@ def _does_not_fit(error: jax.errors.JaxRuntimeError, topology: str) -> Exception
     needed, there = sizes.groups()
     return UserError(
         f"The training step does not fit {topology}: a chip needs {needed}iB for "
-        f"temporaries and has {there}iB. Try training.accumulation, model.remat=True, "
-        "or a larger training.fsdp or training.tensor."
+        f"temporaries and has {there}iB. Try training.accumulation, model.remat=full, "
+        "or a larger mesh.fsdp, mesh.tensor or mesh.context."
     )

@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from softmax_jax.data import text
-from softmax_jax.nn import Transformer
 from softmax_jax.training import program as programs
 from softmax_jax.training import state as states
+from softmax_jax.training import tasks
 from softmax_jax.training.checkpoint import Checkpoints
-from softmax_jax.training.config import RunConfig, with_vocabulary
+from softmax_jax.training.config import RunConfig
 from softmax_jax.training.run import Run
 from softmax_jax.training.run_folder import open_run, read_config
 
@@ -22,11 +22,12 @@ class FitResult:
     """A run that came to its end, or that was asked to stop before (`completed`).
 
     `metrics` has `steps` and the newest `train_loss` (mean over the last window),
-    `validation_loss` (nats per token), `validation_bits` (bits per token, so per byte
-    for bytes) and `tokens_per_second` that the run got to.
+    `validation_loss` (nats per token or image), what else the task counts, such as
+    `validation_bits` or `validation_accuracy`, the `tokens_per_second` or
+    `images_per_second` that the run got to, and what was judged at its end.
     """
 
-    model: Transformer
+    model: Any
     metrics: dict[str, int | float]
     folder: Path
     completed: bool
@@ -43,8 +44,8 @@ def fit(config: RunConfig, folder: Path, *, label: str = "") -> FitResult:
       UserError: for what the user can mend, before the first step.
       TrainingDiverged: naming the first step whose loss or gradient is not finite.
     """
-    corpus = text.load(config.data)
-    config = with_vocabulary(config, corpus.vocabulary)
+    data = tasks.load(config, folder)
+    config = data.config
     program = programs.build(config)
     open_run(folder, config)
     keep = config.training.keep
@@ -52,16 +53,17 @@ def fit(config: RunConfig, folder: Path, *, label: str = "") -> FitResult:
         jax.set_mesh(program.mesh),
         Checkpoints(folder / "checkpoints", keep) as checkpoints,
     ):
-        run = Run(config, program, corpus, checkpoints)
+        run = Run(config, program, data, checkpoints)
         completed = run.train(folder, label or folder.name)
     model = nnx.merge(program.graph, run.state.params)
     metrics = run.metrics | {"steps": run.step}
     return FitResult(model, metrics, folder, completed)
 
 
-def load_model(folder: Path) -> Transformer:
+def load_model(folder: Path) -> Any:
     """The model of the run in `folder` with the weights of its newest checkpoint."""
-    graph, shapes = states.abstract_model(read_config(folder).model)
+    objective = tasks.objective(read_config(folder))
+    graph, shapes = states.abstract_model(objective.model)
     arrays, _ = programs.read_checkpoint(folder)
     named = {
         name.removeprefix("params."): jnp.asarray(array)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
@@ -15,10 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 from softmax_jax.errors import UserError
 from softmax_jax.nn import NormalizerParam
 from softmax_jax.optim import make_optimizer
-from softmax_jax.training import sharding, state, step
+from softmax_jax.training import sharding, state, step, tasks
 from softmax_jax.training.checkpoint import Checkpoints
-from softmax_jax.training.config import RunConfig, TrainingConfig
+from softmax_jax.training.config import RunConfig
 from softmax_jax.training.state import TrainState
+from softmax_jax.training.tasks.base import Objective
 
 Host = dict[str, Any]
 
@@ -30,6 +30,7 @@ class Program:
     `initial()` makes a fresh state, every parameter where it will live.
     """
 
+    objective: Objective
     mesh: Mesh
     graph: nnx.GraphDef
     shapes: TrainState
@@ -39,36 +40,39 @@ class Program:
     train_step: step.TrainStep
     eval_step: step.EvalStep
 
-    def lowered_step(self, training: TrainingConfig) -> jax.stages.Lowered:
+    def lowered_step(self) -> jax.stages.Lowered:
         """The training step, traced and ready to be compiled; nothing is computed."""
-        shape = (training.batch_size, training.sequence_length + 1)
-        tokens = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self.batch_sharding)
         jitted: Any = self.train_step
+        batch = jax.tree.map(
+            lambda leaf: _placed(leaf, self.batch_sharding), self.objective.shapes()
+        )
         with jax.set_mesh(self.mesh):
-            return jitted.lower(self.placed_shapes(), tokens)
+            return jitted.lower(self.placed_shapes(), batch)
 
     def placed_shapes(self) -> TrainState:
         """The shapes of the state, each where it will live."""
+        return jax.tree.map(_placed, self.shapes, self.shardings)
 
-        def place(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-        return jax.tree.map(place, self.shapes, self.shardings)
+def _placed(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def build(config: RunConfig, devices: Sequence[jax.Device] | None = None) -> Program:
     """Checks that the configuration fits the devices and makes the jitted functions."""
     training = config.training
-    mesh = sharding.make_mesh(training.data, training.fsdp, training.tensor, devices)
-    sharding.check_batch(training.batch_size, training.accumulation, mesh)
-    graph, params = state.abstract_model(config.model)
+    mesh = sharding.make_mesh(config.mesh, devices)
+    sharding.check_batch(training, mesh)
+    partition = sharding.attention_partition(config.mesh, mesh)
+    objective = tasks.objective(config)
+    graph, params = state.abstract_model(objective.model)
     optimizer = make_optimizer(config.optimizer, training.steps, params)
-    initial = partial(state.initial_state, config.model, optimizer, training.seed)
+    initial = partial(state.initial_state, objective.model, optimizer, training.seed)
     shapes = jax.eval_shape(initial)
-    where = sharding.state_shardings(shapes, mesh)
+    where = sharding.state_shardings(shapes, mesh, config.mesh.rules)
     batch = sharding.batch_sharding(mesh)
-    partition = sharding.attention_partition(mesh)
     return Program(
+        objective=objective,
         mesh=mesh,
         graph=graph,
         shapes=shapes,
@@ -76,9 +80,9 @@ def build(config: RunConfig, devices: Sequence[jax.Device] | None = None) -> Pro
         batch_sharding=batch,
         initial=jax.jit(initial, out_shardings=where),
         train_step=step.make_train_step(
-            graph, optimizer, where, batch, training.accumulation, partition
+            objective, graph, optimizer, where, batch, partition
         ),
-        eval_step=step.make_eval_step(graph, where.params, batch, partition),
+        eval_step=step.make_eval_step(objective, graph, where.params, batch, partition),
     )
 
 

@@ -1,25 +1,31 @@
 """A run between its steps: what the host keeps, and when it looks, judges and saves."""
 
-import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
 
-from softmax_jax.data import batches
-from softmax_jax.data.text import Corpus
 from softmax_jax.optim import learning_rate
 from softmax_jax.training import program as programs
+from softmax_jax.training.barrier import barrier
 from softmax_jax.training.checkpoint import Checkpoints
 from softmax_jax.training.config import RunConfig
 from softmax_jax.training.interrupt import stop_agreed, stop_on_sigterm
 from softmax_jax.training.metrics import MetricsWriter
+from softmax_jax.training.profiler import profiler
 from softmax_jax.training.progress import progress_bar
 from softmax_jax.training.run_folder import note_environment
 from softmax_jax.training.sharding import put_batch
 from softmax_jax.training.state import to_named
+from softmax_jax.training.tasks.base import Batch, Data, Means, Sums
 from softmax_jax.training.train_log import TrainLog
 from softmax_jax.training.watchdog import Watchdog, watchdog
+
+# How much later than the first the last process may have read its data.
+START_SECONDS = 1800.0
 
 
 class Run:
@@ -29,17 +35,12 @@ class Run:
         self,
         config: RunConfig,
         program: programs.Program,
-        corpus: Corpus,
+        data: Data,
         checkpoints: Checkpoints,
     ):
         self.config, self.training = config, config.training
-        self.program, self.corpus, self.checkpoints = program, corpus, checkpoints
-        self.batches = batches.train_batches(
-            corpus.train,
-            self.training.sequence_length,
-            self.training.batch_size,
-            self.training.seed,
-        )
+        self.program, self.data, self.checkpoints = program, data, checkpoints
+        self.batches = data.training()
         host: programs.Host = {}
         if checkpoints.latest is not None:
             self.state, host = programs.restored(program, checkpoints)
@@ -65,24 +66,33 @@ class Run:
             MetricsWriter(folder, self.step) as writer,
             progress_bar(last, label, self.step) as progress,
             watchdog(self.training.watchdog) as dog,
+            profiler(folder / "profile", self.training.profile) as profile,
         ):
             log = TrainLog(
                 writer,
                 progress,
                 learning_rate(self.config.optimizer, self.training.steps),
                 every=self.training.log_every,
-                tokens_per_step=self.training.tokens_per_step,
+                unit=self.data.unit,
+                flops_per_unit=self.program.objective.flops_per_unit(),
+                devices=self.program.mesh.size,
                 step=self.step,
                 window=self.window,
                 latest=self.metrics,
             )
+            barrier("start", START_SECONDS)
             while self.step < last and not stopping:
-                self.advance(log, dog)
+                profile.before(self.step + 1)
+                values = self.advance(log, dog)
+                profile.after(self.step, values)
                 stopping = stop_agreed(stop.requested, self.step)
                 at_end = self.step == last
                 if at_end or self.step % self.training.eval_every == 0:
                     log.write_due(force=at_end)
-                    self.evaluate(log)
+                    self.validate(log)
+                    dog.alive()
+                if at_end:
+                    self.judge(log)
                     dog.alive()
                 due = self.step % self.training.checkpoint_every == 0
                 if at_end or stopping or due:
@@ -93,32 +103,47 @@ class Run:
         self.metrics = log.latest
         return self.step >= last
 
-    def advance(self, log: TrainLog, dog: Watchdog) -> None:
+    def advance(self, log: TrainLog, dog: Watchdog) -> Sums:
         """Dispatches one step and, while it runs, reads what the one before left."""
         self.checkpoints.raise_if_failed()
-        tokens = put_batch(next(self.batches), self.program.batch_sharding)
-        self.state, values = self.program.train_step(self.state, tokens)
+        batch = next(self.batches)
+        placed = put_batch(batch, self.program.batch_sharding)
+        self.state, values = self.program.train_step(self.state, placed)
         dog.dispatched(values)
         log.write_due()
         self.step += 1
-        log.add(self.step, values)
+        log.add(self.step, values, self.data.units(batch))
+        return values
 
-    def evaluate(self, log: TrainLog) -> None:
-        """Records the mean loss over the first validation batches."""
-        losses = [
-            self.program.eval_step(
-                self.state.params, put_batch(tokens, self.program.batch_sharding)
-            )
-            for tokens in batches.evaluation_batches(
-                self.corpus.validation,
-                self.training.sequence_length,
-                self.training.batch_size,
-                self.training.eval_batches,
-            )
-        ]
-        loss = float(np.mean(jax.device_get(losses)))
-        log.record({"validation_loss": loss, "validation_bits": loss / math.log(2)})
+    def validate(self, log: TrainLog) -> None:
+        """Records the means over some of the validation part."""
+        means = self.evaluate(self.data.validation())
+        log.record({f"validation_{name}": value for name, value in means.items()})
         log.restart_clock()
+
+    def judge(self, log: TrainLog) -> None:
+        """Records what is measured once, after the last step."""
+        params = self.state.params
+        if jax.process_count() > 1:  # every process judges, with the whole model
+            params = multihost_utils.process_allgather(params, tiled=True)
+        model = nnx.merge(self.program.graph, params)
+        found = self.data.judge(model, self.evaluate)
+        if found:
+            log.record(found)
+            log.restart_clock()
+
+    def evaluate(self, batches: Iterable[Batch]) -> Means:
+        """Means over all that the batches count."""
+        sums = [
+            self.program.eval_step(
+                self.state.params, put_batch(batch, self.program.batch_sharding)
+            )
+            for batch in batches
+        ]
+        total = jax.tree.map(lambda *x: float(np.sum(x)), *jax.device_get(sums))
+        count = total.pop("count")
+        means = {name: value / count for name, value in total.items()}
+        return self.program.objective.shown(means)
 
     def save(self, log: TrainLog) -> None:
         """Starts a checkpoint; a state that is not finite is never saved."""

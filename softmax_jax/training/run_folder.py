@@ -19,7 +19,7 @@ PACKAGES += ("grain", "numpy")
 
 # Settings that do not change what is learned may differ when a run is resumed.
 MAY_CHANGE = {"log_every", "eval_every", "eval_batches", "checkpoint_every", "keep"}
-MAY_CHANGE |= {"stop_step", "data", "fsdp", "tensor", "watchdog"}
+MAY_CHANGE |= {"stop_step", "watchdog", "profile"}
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
@@ -33,6 +33,7 @@ def open_run(folder: Path, config: RunConfig) -> None:
         before, now = _flat(_read(folder / "config.json")), _flat(mapping)
         may_change = {f"training.{name}" for name in MAY_CHANGE}
         keys = sorted((before.keys() | now.keys()) - may_change)
+        keys = [key for key in keys if not key.startswith("mesh.")]
         changed = [key for key in keys if before.get(key) != now.get(key)]
         if changed:
             key = changed[0]

@@ -1,4 +1,4 @@
-"""Where each array lives: a mesh of data x fsdp x tensor and one table of rules."""
+"""Where each array lives: a mesh of named axes and one table of rules."""
 
 import math
 from collections.abc import Sequence
@@ -10,89 +10,107 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from softmax_jax.attention.partition import Partition
 from softmax_jax.errors import UserError
+from softmax_jax.training.config import MeshConfig, RulesConfig, TrainingConfig
 from softmax_jax.training.state import leaf_name
 
 PyTree = Any
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("replica", "data", "fsdp", "tensor", "context")
+EXAMPLES = ("replica", "data", "fsdp")  # what a batch is split over
 
-# By the end of a leaf's name, so that the optimizer's moments lie with their
-# parameters; everything else (gains, normalizer parameters, counts) is replicated.
-RULES = {
-    "query.kernel": P("fsdp", "tensor", None),
-    "key.kernel": P("fsdp", "tensor", None),
-    "value.kernel": P("fsdp", "tensor", None),
-    "out.kernel": P("tensor", None, "fsdp"),
-    "gate.kernel": P("fsdp", "tensor"),
-    "up.kernel": P("fsdp", "tensor"),
-    "down.kernel": P("tensor", "fsdp"),
-    "embed.embedding": P("tensor", "fsdp"),
-    "head.kernel": P("fsdp", "tensor"),
+# What the axes of a leaf are, by the end of its name, so that the optimizer's moments
+# lie with their parameters; everything else (gains, normalizer parameters, counts) is
+# the same on all devices. Layers that are scanned over have an axis before these.
+LOGICAL = {
+    "query.kernel": ("width", "heads", None),
+    "key.kernel": ("width", "heads", None),
+    "value.kernel": ("width", "heads", None),
+    "out.kernel": ("heads", None, "width"),
+    "gate.kernel": ("width", "mlp"),
+    "up.kernel": ("width", "mlp"),
+    "down.kernel": ("mlp", "width"),
+    "embed.embedding": ("vocabulary", "width"),
+    "head.kernel": ("width", "vocabulary"),
 }
 
 
-def make_mesh(
-    data: int = -1,
-    fsdp: int = 1,
-    tensor: int = 1,
-    devices: Sequence[jax.Device] | None = None,
-) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh; data=-1 takes the devices that the other axes leave."""
     devices = jax.devices() if devices is None else devices
-    sizes = (data, fsdp, tensor)
-    if data == -1:
-        sizes = (max(1, len(devices) // (fsdp * tensor)), fsdp, tensor)
-    used = math.prod(sizes)
-    if min(sizes) < 1 or used > len(devices) or (data == -1 and used < len(devices)):
-        raise UserError(
-            f"The mesh data={data} x fsdp={fsdp} x tensor={tensor} does not fit "
-            f"{len(devices)} devices."
-        )
+    sizes = {name: getattr(config, name) for name in AXES}
+    others = math.prod(size for name, size in sizes.items() if name != "data")
+    if config.data == -1 and others > 0:
+        sizes["data"] = max(1, len(devices) // others)
+    used = math.prod(sizes.values())
+    left = config.data == -1 and used < len(devices)
+    if min(sizes.values()) < 1 or used > len(devices) or left:
+        product = " x ".join(f"{x}={getattr(config, x)}" for x in AXES)
+        raise UserError(f"The mesh {product} does not fit {len(devices)} devices.")
     # An axis may be a part of one of the torus: 4 of the 8 chips along its side.
     array = mesh_utils.create_device_mesh(
-        sizes, devices[:used], allow_split_physical_axes=True
+        tuple(sizes.values()), devices[:used], allow_split_physical_axes=True
     )
     return Mesh(array, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def state_shardings(state: PyTree, mesh: Mesh) -> PyTree:
+def state_shardings(state: PyTree, mesh: Mesh, rules: RulesConfig) -> PyTree:
     """A sharding for every leaf of `state` (shapes are enough)."""
+    for axis in vars(rules).values():
+        if axis is not None and axis not in AXES:
+            raise UserError(f"mesh.rules: {axis!r} is no axis; use {', '.join(AXES)}.")
 
     def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         name = leaf_name(path)
-        spec = RULES.get(".".join(name.split(".")[-2:]), P())
+        logical = LOGICAL.get(".".join(name.split(".")[-2:]), ())
+        spec = [None if axis is None else getattr(rules, axis) for axis in logical]
+        if logical and leaf.ndim > len(logical):
+            spec.insert(0, None)
         for axis, (size, mesh_axis) in enumerate(zip(leaf.shape, spec, strict=False)):
             if mesh_axis is not None and size % mesh.shape[mesh_axis]:
                 raise UserError(
                     f"{name} has shape {leaf.shape}, whose axis {axis} does not divide "
-                    f"by training.{mesh_axis}={mesh.shape[mesh_axis]}."
+                    f"by mesh.{mesh_axis}={mesh.shape[mesh_axis]}."
                 )
-        return NamedSharding(mesh, spec)
+        return NamedSharding(mesh, P(*spec))
 
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The sharding of tokens [B, T]: sequences over the data and fsdp axes."""
-    return NamedSharding(mesh, P(("data", "fsdp")))
+    """The sharding of every array of a batch: its examples are split."""
+    return NamedSharding(mesh, P(EXAMPLES))
 
 
-def attention_partition(mesh: Mesh) -> P | None:
-    """That of queries [B, T, H, D]: sequences as in the batch, heads over tensor."""
-    return None if mesh.size == 1 else P(("data", "fsdp"), None, "tensor")
+def attention_partition(config: MeshConfig, mesh: Mesh) -> Partition | None:
+    """How queries [B, T, H, D] lie: examples as in the batch, heads over theirs."""
+    if mesh.size == 1:
+        return None
+    return Partition(
+        batch=EXAMPLES,
+        heads=config.rules.heads,
+        sequence="context" if config.context > 1 else None,
+        method=config.method,
+        balanced=config.balanced,
+    )
 
 
-def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
+def check_batch(training: TrainingConfig, mesh: Mesh) -> None:
     """Refuses a batch that the micro-batches and devices cannot share evenly."""
-    devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size % (accumulation * devices):
+    devices = math.prod(mesh.shape[name] for name in EXAMPLES)
+    if training.batch_size % (training.accumulation * devices):
         raise UserError(
-            f"training.batch_size={batch_size} must divide by training.accumulation="
-            f"{accumulation} x {devices} devices (training.data x training.fsdp)."
+            f"training.batch_size={training.batch_size} must divide by "
+            f"training.accumulation={training.accumulation} x {devices} devices "
+            "(mesh.replica x mesh.data x mesh.fsdp)."
         )
 
 
-def put_batch(batch: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """A host batch as a global array; each device is given its own rows."""
-    return jax.make_array_from_callback(batch.shape, sharding, batch.__getitem__)
+def put_batch(batch: PyTree, sharding: NamedSharding) -> PyTree:
+    """A host batch as global arrays; each device is given its own rows."""
+
+    def put(array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+    return jax.tree.map(put, batch)

@@ -1,5 +1,6 @@
 """What a training run carries from step to step, as one pytree of arrays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-
-from softmax_jax.nn import Transformer, TransformerConfig
 
 PyTree = Any
 
@@ -26,17 +25,20 @@ class TrainState:
     step: PyTree
 
 
-def abstract_model(config: TransformerConfig) -> tuple[nnx.GraphDef, PyTree]:
+def abstract_model(
+    model: Callable[[nnx.Rngs], nnx.Module],
+) -> tuple[nnx.GraphDef, PyTree]:
     """The model's graph and the shapes of its parameters; nothing is computed."""
-    model = nnx.eval_shape(lambda: Transformer(config, rngs=nnx.Rngs(0)))
-    return nnx.split(model, nnx.Param)
+    return nnx.split(nnx.eval_shape(lambda: model(nnx.Rngs(0))), nnx.Param)
 
 
 def initial_state(
-    config: TransformerConfig, optimizer: optax.GradientTransformation, seed: int
+    model: Callable[[nnx.Rngs], nnx.Module],
+    optimizer: optax.GradientTransformation,
+    seed: int,
 ) -> TrainState:
     """The state before the first step; call it under `jax.jit` with out_shardings."""
-    params = nnx.state(Transformer(config, rngs=nnx.Rngs(seed)), nnx.Param)
+    params = nnx.state(model(nnx.Rngs(seed)), nnx.Param)
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 

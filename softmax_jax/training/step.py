@@ -1,6 +1,5 @@
-"""The pure, jitted training and evaluation steps."""
+"""The pure, jitted training and evaluation steps of any objective."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,67 +7,65 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
+from softmax_jax.attention.partition import Partition
+from softmax_jax.optim.spikes import SpikeState
 from softmax_jax.training.state import TrainState
+from softmax_jax.training.tasks.base import Batch, Objective, Sums
 
 PyTree = Any
-TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
-EvalStep = Callable[[PyTree, jax.Array], jax.Array]
-
-
-def mean_loss(
-    graph: nnx.GraphDef,
-    params: PyTree,
-    tokens: jax.Array,
-    partition: PartitionSpec | None = None,
-) -> jax.Array:
-    """mean of -log p(tokens[:, t + 1] | tokens[:, :t + 1]), nats per token, float32."""
-    model = nnx.merge(graph, params)
-    logits, _ = model.run(tokens[:, :-1], partition=partition)
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
-    return losses.mean()
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+EvalStep = Callable[[PyTree, Batch], Sums]
 
 
 def make_train_step(
+    objective: Objective,
     graph: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     state_sharding: TrainState,
     batch_sharding: NamedSharding,
-    accumulation: int = 1,
-    partition: PartitionSpec | None = None,
+    partition: Partition | None = None,
 ) -> TrainStep:
-    """`(state, tokens [B, T + 1]) -> (state, loss and gradient norm)`.
+    """`(state, batch) -> (state, loss, gradient norm and what else is counted)`.
 
-    The state's buffers are donated. With `accumulation` the batch is computed in that
-    many equal parts and one optimizer step is made with the mean of their gradients.
+    The state's buffers are donated. With `training.accumulation` the batch is computed
+    in that many equal parts; the gradient is that of the whole batch all the same.
     """
-    loss = functools.partial(mean_loss, partition=partition)
-    loss_and_gradient = jax.value_and_grad(loss, argnums=1)
+    training = objective.config.training
+    accumulation, smoothing = training.accumulation, training.label_smoothing
 
-    def accumulated(params: PyTree, tokens: jax.Array) -> tuple[jax.Array, PyTree]:
-        # Part i takes rows i, i + k, ...: every device keeps its own rows.
-        parts = tokens.reshape(-1, accumulation, tokens.shape[-1]).swapaxes(0, 1)
+    def total(params: PyTree, batch: Batch) -> tuple[jax.Array, Sums]:
+        model = nnx.merge(graph, params)
+        sums = objective.sums(model, batch, partition, smoothing)
+        return sums["loss"], sums
 
-        def add(total: PyTree, part: jax.Array) -> tuple[PyTree, None]:
-            found = loss_and_gradient(graph, params, part)
-            return jax.tree.map(jnp.add, total, found), None
+    totals = jax.grad(total, has_aux=True)
 
-        zero = jax.tree.map(jnp.zeros_like, (jnp.zeros(()), params))
-        total, _ = jax.lax.scan(add, zero, parts)
-        return jax.tree.map(lambda x: x / accumulation, total)
+    def accumulated(params: PyTree, batch: Batch) -> tuple[PyTree, Sums]:
+        def split(leaf: jax.Array) -> jax.Array:
+            # Part i takes rows i, i + k, ...: every device keeps its own rows.
+            return leaf.reshape(-1, accumulation, *leaf.shape[1:]).swapaxes(0, 1)
 
-    def train_step(
-        state: TrainState, tokens: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        if accumulation == 1:
-            value, gradient = loss_and_gradient(graph, state.params, tokens)
-        else:
-            value, gradient = accumulated(state.params, tokens)
+        def add(sum_: PyTree, part: Batch) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, sum_, totals(params, part)), None
+
+        parts = jax.tree.map(split, batch)
+        shapes = jax.eval_shape(totals, params, jax.tree.map(lambda x: x[0], parts))
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(add, zero, parts)[0]
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        summed = totals if accumulation == 1 else accumulated
+        gradient, sums = summed(state.params, batch)
+        count = jnp.maximum(sums.pop("count"), 1).astype(jnp.float32)
+        gradient = jax.tree.map(lambda x: x / count, gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        values = {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
+        values = {name: x.astype(jnp.float32) / count for name, x in sums.items()}
+        values["gradient_norm"] = optax.tree.norm(gradient)
+        if isinstance(opt_state, SpikeState):
+            values["skipped_steps"] = opt_state.skipped
         return TrainState(params, opt_state, state.step + 1), values
 
     return jax.jit(
@@ -80,14 +77,15 @@ def make_train_step(
 
 
 def make_eval_step(
+    objective: Objective,
     graph: nnx.GraphDef,
     params_sharding: PyTree,
     batch_sharding: NamedSharding,
-    partition: PartitionSpec | None = None,
+    partition: Partition | None = None,
 ) -> EvalStep:
-    """`(params, tokens [B, T + 1]) -> mean loss` in nats per token."""
+    """`(params, batch) -> sums`, of which `count` says over how many."""
 
-    def eval_step(params: PyTree, tokens: jax.Array) -> jax.Array:
-        return mean_loss(graph, params, tokens, partition)
+    def eval_step(params: PyTree, batch: Batch) -> Sums:
+        return objective.sums(nnx.merge(graph, params), batch, partition)
 
     return jax.jit(eval_step, in_shardings=(params_sharding, batch_sharding))

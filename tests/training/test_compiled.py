@@ -20,7 +20,7 @@ def compile_for(topology, *overrides):
 @pytest.mark.slow
 @needs_libtpu
 def test_a_step_compiles_for_absent_chips(capsys):
-    sharded = ("--config.training.fsdp=2", "--config.training.tensor=2")
+    sharded = ("--config.mesh.fsdp=2", "--config.mesh.tensor=2")
     assert compile_for("v5p:2x2x4", *sharded) == 0
     printed = dict(
         line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()

@@ -1,12 +1,17 @@
 """Configurations from nested mappings and back, and the sentences for mistakes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from softmax_jax.errors import UserError
+from softmax_jax.evidence.locate import load_module
 from softmax_jax.training import RunConfig, from_mapping, to_mapping
-from softmax_jax.training.config import with_vocabulary
+from softmax_jax.training.config import complete, filled_in
+from softmax_jax.training.tasks import objective
+
+CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.py"))
 
 MAPPING = {
     "model": {
@@ -52,13 +57,23 @@ def test_mistakes_are_told_in_one_sentence(mapping, message):
 
 def test_the_vocabulary_is_that_of_the_data():
     config = from_mapping(RunConfig, MAPPING)
-    assert with_vocabulary(config, 256).model.vocabulary == 256
-    assert with_vocabulary(with_vocabulary(config, 256), 256).model.vocabulary == 256
-    with pytest.raises(UserError, match="model.vocabulary=256, but the data have 99"):
-        with_vocabulary(with_vocabulary(config, 256), 99)
+    filled = filled_in(config, vocabulary=256)
+    assert filled.model.vocabulary == 256
+    assert filled_in(filled, vocabulary=256) == filled
+    with pytest.raises(UserError, match="model.vocabulary=256, but .* the data is 99"):
+        filled_in(filled, vocabulary=99)
 
 
 def test_last_step_is_the_smaller_of_both():
     for stop_step, last in ((None, 10), (4, 4), (40, 10)):
         config = from_mapping(RunConfig, changed("training", stop_step=stop_step))
         assert config.training.last_step == last
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("size", ["quick", "small", "paper"])
+def test_the_base_recipes_are_configurations(path, size):
+    config = from_mapping(RunConfig, load_module(path).get_config(size).to_dict())
+    if size == "paper":  # compiled without the data
+        assert complete(config) and objective(config).shapes()
+    assert (config.mesh.data, config.training.seed) == (-1, 0)

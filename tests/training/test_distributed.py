@@ -27,7 +27,7 @@ TINY = {
     "training.eval_every": 100,
     "training.eval_batches": 2,
     "training.checkpoint_every": 50,
-    "training.fsdp": 2,
+    "mesh.fsdp": 2,
 }
 MAIN = "import sys; from softmax_jax.cli import main; sys.exit(main(sys.argv[1:]))"
 

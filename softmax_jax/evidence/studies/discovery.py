@@ -16,11 +16,11 @@ from jax import Array
 import softmax_jax as sj
 from softmax_jax.data import batches, text
 from softmax_jax.evidence.outcome import Outcome
-from softmax_jax.nn import NormalizerParam, Transformer
+from softmax_jax.nn import NormalizerParam
 from softmax_jax.optim import make_optimizer
-from softmax_jax.training.config import RunConfig, with_vocabulary
+from softmax_jax.training.config import RunConfig, filled_in
 from softmax_jax.training.progress import progress_bar
-from softmax_jax.training.step import mean_loss
+from softmax_jax.training.tasks.language_model import Objective
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,17 @@ def run(config: DiscoveryConfig, seed: int, folder: Path, label: str) -> Outcome
     table is left in `multipliers.npy`.
     """
     corpus = text.load(config.run.data)
-    whole = with_vocabulary(config.run, corpus.vocabulary)
+    whole = filled_in(config.run, vocabulary=corpus.vocabulary)
+    # Every layer is given a module of its own.
+    whole = dataclasses.replace(
+        whole, model=dataclasses.replace(whole.model, scan=False)
+    )
     training = dataclasses.replace(whole.training, seed=seed)
-    model = Transformer(whole.model, rngs=nnx.Rngs(seed))
+    objective = Objective(whole)
+    model = objective.model(nnx.Rngs(seed))
     table = NormalizerParam(jnp.ones(training.sequence_length))
-    for block in model.blocks:
+    blocks: Any = model.blocks
+    for block in blocks:
         free: Any = FreeMultiplier(table, whole.model.heads)
         block.attention.normalizer = free
     graph, params = nnx.split(model, nnx.Param)
@@ -68,7 +74,7 @@ def run(config: DiscoveryConfig, seed: int, folder: Path, label: str) -> Outcome
     stream = batches.train_batches(
         corpus.train, training.sequence_length, training.batch_size, seed
     )
-    step = jax.jit(partial(_step, graph, optimizer), donate_argnums=0)
+    step = jax.jit(partial(_step, objective, graph, optimizer), donate_argnums=0)
     loss = jnp.zeros(())
     with progress_bar(training.steps, label) as bar:
         for number in range(1, training.steps + 1):
@@ -100,12 +106,18 @@ def fit_log(multipliers: np.ndarray, least_n: int) -> dict[str, float]:
 
 
 def _step(
+    objective: Objective,
     graph: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     state: tuple[Any, Any],
     tokens: Array,
 ) -> tuple[tuple[Any, Any], Array]:
     params, opt_state = state
-    loss, gradient = jax.value_and_grad(mean_loss, argnums=1)(graph, params, tokens)
+
+    def mean_loss(params: Any) -> Array:
+        sums = objective.sums(nnx.merge(graph, params), tokens, None)
+        return sums["loss"] / sums["count"].astype(jnp.float32)
+
+    loss, gradient = jax.value_and_grad(mean_loss)(params)
     updates, opt_state = optimizer.update(gradient, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state), loss
