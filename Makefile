@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | readme | benchmark. Needs Python 3.11 to 3.13,
+# make demo | test | test-all | check-tpu | lint | readme | benchmark. Needs Python 3.11 to 3.13,
 # make and a package index.
 
 VENV ?= .venv
@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
 
-.PHONY: demo test test-all lint readme benchmark
+.PHONY: demo test test-all check-tpu lint readme benchmark
 
 demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
@@ -17,6 +17,10 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" $(ARGS)
+
+check-tpu: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --editable '.[tpu]'
+	$(VENV)/bin/python -m pytest -m "slow or not slow" tests/kernels
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests/test_lint.py

@@ -31,7 +31,7 @@ def get_config(size: str = "quick") -> ConfigDict:
             "data": {"name": "kjv", "level": "bytes"},
             "optimizer": {"weight_decay": 0.1},
             "training": {"seed": 0},
-            "mesh": {"data": -1},
+            "mesh": {"data": -1, "rules": {}},
         }
     )
     config.update(sizes[size]())

@@ -32,7 +32,7 @@ def get_config(size: str = "quick") -> ConfigDict:
             "data": {"name": "django", "source": "en", "target": "fr"},
             "optimizer": {"weight_decay": 0.05},
             "training": {"seed": 0, "label_smoothing": 0.1},
-            "mesh": {"data": -1},
+            "mesh": {"data": -1, "rules": {}},
         }
     )
     config.update(sizes[size]())

@@ -36,7 +36,7 @@ def get_config(size: str = "quick") -> ConfigDict:
             "data": {"name": "digits"},
             "optimizer": {"weight_decay": 0.05, "b2": 0.999},
             "training": {"seed": 0, "label_smoothing": 0.1},
-            "mesh": {"data": -1},
+            "mesh": {"data": -1, "rules": {}},
         }
     )
     config.update(sizes[size]())

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from softmax_jax.query_scales.base import QueryScale
 
 log = logging.getLogger(__name__)
 
-IMPLEMENTATIONS = ("reference", "chunked")
+IMPLEMENTATIONS = ("reference", "chunked", "mosaic_tpu")
 # Scores of one head above which `chunked` is the default.
 LARGE = 1 << 20
 
@@ -74,8 +74,9 @@ def dot_product_attention(
       logits_soft_cap: a in a * tanh(scale * q.k / a).
       query_scale: c, which multiplies the scores of a query given what it sees: a spec
         string ("log_length(scale=0.43)") or a `QueryScale`, with parameters as above.
-      implementation: "reference" or "chunked"; a sequence takes the first that can
-        serve, None chooses by size. The choice is logged at level DEBUG.
+      implementation: "reference", "chunked" or "mosaic_tpu", the kernels for TPUs; a
+        sequence takes the first that can serve. None takes the kernels on a TPU where
+        they can, and chooses by size elsewhere. The choice is logged at level DEBUG.
       return_weights: also returns the weights [B, H, T, S]; the reference alone can.
       return_stats: also returns `Statistics`, named fields of [B, H, T].
       partition: how the operands lie on the mesh in use: each device then attends with
@@ -117,12 +118,13 @@ def dot_product_attention(
         partition=partition,
     )
     large = query.shape[1] * key.shape[1] >= LARGE
-    chosen = _choose(implementation, return_weights=return_weights, large=large)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    plan = Plan(chosen, offset, return_weights, return_stats)
-    output, weights, stats = _attend(
-        operands, scale, logits_soft_cap, plan=plan, partition=partition
-    )
+
+    def attend(implementation: str) -> Results:
+        plan = Plan(implementation, offset, return_weights, return_stats)
+        return _attend(operands, scale, logits_soft_cap, plan=plan, partition=partition)
+
+    output, weights, stats = _first(_candidates(implementation, large), attend)
     output, weights, stats = jax.tree.map(_merge_heads, (output, weights, stats))
     output = jnp.moveaxis(output, 1, 2)
     if not batched:
@@ -144,12 +146,11 @@ def _merge_heads(array: Array) -> Array:
     return array.reshape(array.shape[0], -1, *array.shape[3:])
 
 
-def _choose(
-    wanted: str | Sequence[str] | None, *, return_weights: bool, large: bool
-) -> str:
-    """The first implementation that can serve; only None and sequences fall back."""
+def _candidates(wanted: str | Sequence[str] | None, large: bool) -> tuple[str, ...]:
+    """The implementations to try, in their order."""
     if wanted is None:
-        wanted = ("chunked", "reference") if large else ("reference",)
+        on_tpu = ("mosaic_tpu",) if jax.default_backend() == "tpu" else ()
+        return (*on_tpu, "chunked", "reference") if large else (*on_tpu, "reference")
     names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in names:
         if name not in IMPLEMENTATIONS:
@@ -157,13 +158,18 @@ def _choose(
                 f"implementation must be among {', '.join(IMPLEMENTATIONS)}, "
                 f"got {name!r}"
             )
+    return names
+
+
+def _first(names: Sequence[str], attend: Callable[[str], Results]) -> Results:
+    """What the first implementation that can serve gives."""
     reasons = []
     for name in names:
-        if name == "chunked" and return_weights:
-            reasons.append(
-                "chunked never holds the weights that return_weights asks for"
-            )
+        try:
+            found = attend(name)
+        except NotImplementedError as reason:
+            reasons.append(str(reason))
             continue
         log.debug("implementation %s; passed over: %s", name, reasons or "none")
-        return name
+        return found
     raise NotImplementedError("; ".join(reasons) or "no implementation was named")

@@ -99,11 +99,11 @@ def _local(plan: Plan, operands: Operands, partition: Partition) -> Callable[...
         return functools.partial(gather, plan, partition)
     if partition.method == "ulysses":
         return functools.partial(ulysses, plan, partition)
-    if plan.return_weights:
-        raise NotImplementedError(
-            'partition: method="ring" never holds the weights that return_weights asks '
-            "for"
-        )
+    if plan.return_weights or plan.implementation == "mosaic_tpu":
+        reason = "holds the weights that return_weights asks for"
+        if not plan.return_weights:
+            reason = "computes by the kernels of mosaic_tpu"
+        raise NotImplementedError(f'partition: method="ring" never {reason}')
     check_parts(operands)
     pairs = [how_pair_lies(x) for x in jax.tree.leaves((operands.bias, operands.mask))]
     return functools.partial(ring, plan, partition, tuple(pairs))

@@ -8,6 +8,7 @@ import jax
 from jax import Array
 
 from softmax_jax.attention.chunked import by_blocks
+from softmax_jax.attention.kernels.mosaic_tpu.attend import mosaic_tpu
 from softmax_jax.attention.operands import Operands, over_heads
 from softmax_jax.attention.reference import attend
 from softmax_jax.attention.statistics import Statistics
@@ -24,6 +25,17 @@ class Plan:
     return_weights: bool
     return_stats: bool
 
+    def __post_init__(self) -> None:
+        if self.implementation == "reference":
+            return
+        if self.return_weights:
+            raise NotImplementedError(
+                f"{self.implementation} never holds the weights that return_weights "
+                "asks for"
+            )
+        if self.implementation == "mosaic_tpu" and self.return_stats:
+            raise NotImplementedError("mosaic_tpu gives no statistics of rows")
+
     def each_head(self, f: Callable[[Operands], Any], operands: Operands) -> Any:
         """f, which takes rows of one head to a tree of [T, ...], of all heads."""
         if self.implementation == "chunked":
@@ -34,6 +46,9 @@ class Plan:
         self, operands: Operands, scale: Array, soft_cap: Array | None
     ) -> Results:
         """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
+        if self.implementation == "mosaic_tpu":
+            output = mosaic_tpu(operands, scale, soft_cap, offset=self.offset)
+            return output, None, None
 
         def head(operands: Operands) -> Results:
             found = attend(operands, scale=scale, soft_cap=soft_cap)

@@ -47,3 +47,9 @@ def test_a_topology_that_does_not_exist_is_refused(capsys):
 def test_without_the_compiler_its_installation_is_named(capsys):
     assert compile_for("v5e:2x2") == 2
     assert "pip install softmax-jax[tpu]" in capsys.readouterr().err
+
+
+def test_an_experiment_without_training_runs_is_refused(capsys):
+    command = ["compile", "dot_product_scaling:quick", "--topology", "v5e:2x2"]
+    assert main(command) == 2
+    assert "trains nothing that is meant for a pod" in capsys.readouterr().err

@@ -1,0 +1,232 @@
+"""The forward kernel: rows of queries lie along sublanes, keys along lanes.
+
+A ratio keeps the largest log weight m, the mass and the output of each row in units of
+e^m while it walks along the keys; the other families add up. Numbers of rows are held
+the same in all 128 lanes of their row, as the vector unit wants them.
+"""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from softmax_jax.attention.kernels.mosaic_tpu.call import (
+    LANES,
+    call,
+    dot,
+    put_flat,
+    upright,
+    wide,
+)
+from softmax_jax.attention.kernels.mosaic_tpu.problem import (
+    Inputs,
+    Places,
+    Problem,
+    out,
+    visible,
+)
+from softmax_jax.attention.kernels.mosaic_tpu.visits import (
+    FIRST,
+    LAST,
+    on_work,
+    visits,
+)
+from softmax_jax.attention.kernels.tiles import LOWEST, Rows, hide
+
+OF_ROWS = ("q_position", "q_segment", "shift")
+
+
+def forward(
+    problem: Problem,
+    x: Inputs,
+    places: Places,
+    shift: Array | None = None,
+    *,
+    slopes: bool = False,
+) -> tuple[Array, Array | None, Array | None]:
+    """Outputs [B, K, G, T, V], the shift and the mass of every row [B, K, G, 1, T].
+
+    `q` is folded already. `shift` is the threshold of every row, for a threshold
+    normalizer; `slopes` weighs with psi' instead of psi.
+    """
+    tile, blocks = problem.tile, problem.blocks
+    v = jnp.swapaxes(x.v, -1, -2)
+    t, width = x.q.shape[3], v.shape[4]
+    inputs = row_inputs(x, places) | {"v": (v, "S1")}
+    if shift is not None:
+        inputs["shift"] = shift, "1T"
+    if x.log_c is not None:
+        inputs["log_c"] = x.log_c, "1T"
+    outputs: dict[str, Any] = {"o": (out(x.q, t, width, dtype=x.q.dtype), "T1")}
+    scratch: dict[str, Any] = {"acc": pltpu.VMEM((blocks.q, width), jnp.float32)}
+    if tile.has_maximum:
+        outputs["top"] = out(x.q, 1, t), "1T"
+        scratch["m"] = pltpu.VMEM((blocks.q, LANES), jnp.float32)
+    if tile.has_mass:
+        outputs["mass"] = out(x.q, 1, t), "1T"
+        scratch["l"] = pltpu.VMEM((blocks.q, LANES), jnp.float32)
+    scratch |= row_scratch(problem, inputs)
+    results = call(
+        Kernel(problem, slopes),
+        "softmax_jax_slopes" if slopes else "softmax_jax_forward",
+        visits(problem.kinds(places, x.bias), by_column=False),
+        blocks,
+        x.q.shape[:3],
+        inputs,
+        outputs,
+        scratch,
+    )
+    return results["o"], results.get("top", shift), results.get("mass")
+
+
+def row_inputs(x: Inputs, places: Places) -> dict[str, Any]:
+    """What scores and their mask are made of, where rows lie along sublanes."""
+    inputs: dict[str, Any] = {
+        "q": (x.q, "T1"),
+        "k": (x.k, "1S"),
+        "bias": (x.bias, "TS"),
+        "boolean": (places.boolean, "TS"),
+        "q_position": (places.q_position, "1T"),
+        "k_position": (places.k_position, "1S"),
+        "q_segment": (places.q_segment, "1T"),
+        "k_segment": (places.k_segment, "1S"),
+    }
+    inputs |= {f"row {name}": (row, "1T") for name, row in x.rows.items()}
+    return {name: pair for name, pair in inputs.items() if pair[0] is not None}
+
+
+def row_scratch(problem: Problem, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Memory for the numbers of rows, the same in all lanes."""
+    return {
+        f"up {name}": pltpu.VMEM((problem.blocks.q, LANES), array.dtype)
+        for name, (array, _) in inputs.items()
+        if name in OF_ROWS or name.startswith("row ")
+    }
+
+
+def lay_upright(refs: dict[str, Any]) -> None:
+    for name in refs:
+        if name.startswith("up "):
+            refs[name][...] = upright(refs[name.removeprefix("up ")][...])
+
+
+def rows_of(refs: dict[str, Any], size: int) -> Rows:
+    """The numbers of rows by their names, [rows, size]."""
+    return {
+        name.removeprefix("up row "): wide(refs[name][...], size)
+        for name in refs
+        if name.startswith("up row ")
+    }
+
+
+def score_and_sight(
+    problem: Problem, refs: dict[str, Any], *, masked: bool
+) -> tuple[Array, Array | None, Rows]:
+    """Scores of a tile, what of them is visible if it is masked, numbers of rows."""
+    s = dot(refs["q"][...], refs["k"][...], (1, 0))
+    rows = rows_of(refs, s.shape[1])
+
+    def across(name: str) -> Array | None:
+        return wide(refs[name][...], s.shape[1]) if name in refs else None
+
+    def ref(name: str) -> Array | None:
+        return refs[name][...] if name in refs else None
+
+    bias = ref("bias")
+    bias = None if bias is None else bias.astype(jnp.float32)
+    z = problem.tile.score(s, bias, rows)
+    if not masked:
+        return z, None, rows
+    seen = visible(
+        problem,
+        across("up q_position"),
+        ref("k_position"),
+        across("up q_segment"),
+        ref("k_segment"),
+        ref("boolean"),
+        bias,
+    )
+    return z, None if seen is None else jnp.broadcast_to(seen, s.shape), rows
+
+
+class Kernel:
+    """What happens at one tile."""
+
+    def __init__(self, problem: Problem, slopes: bool) -> None:
+        self.problem, self.tile, self.slopes = problem, problem.tile, slopes
+
+    def __call__(self, word: Any, kinds: tuple[int, ...], refs: dict[str, Any]) -> None:
+        pl.when((word & FIRST) != 0)(lambda: self.begin(refs))
+        on_work(word, kinds, functools.partial(self.step, refs))
+        pl.when((word & LAST) != 0)(lambda: self.end(refs))
+
+    def begin(self, refs: dict[str, Any]) -> None:
+        """Nothing seen yet, but the constant mass."""
+        refs["acc"][...] = jnp.zeros_like(refs["acc"])
+        lay_upright(refs)
+        if "log_c" in refs:
+            log_c = upright(refs["log_c"][...])
+            refs["m"][...] = jnp.maximum(log_c, LOWEST)
+            refs["l"][...] = self.tile.exp(log_c - refs["m"][...])
+            return
+        if self.tile.has_maximum:
+            refs["m"][...] = jnp.full_like(refs["m"], LOWEST)
+        if self.tile.has_mass:
+            refs["l"][...] = jnp.zeros_like(refs["l"])
+
+    def step(self, refs: dict[str, Any], *, masked: bool) -> None:
+        v = refs["v"][...]
+        z, seen, rows = score_and_sight(self.problem, refs, masked=masked)
+        before = refs["acc"][...]
+        if self.tile.has_maximum:
+            weight, alpha = self.rescaled(refs, z, seen, rows)
+            before = before * wide(alpha, v.shape[1])
+        else:
+            weigh = self.tile.slopes if self.slopes else self.tile.weigh
+            shift = None
+            if "up shift" in refs:
+                shift = wide(refs["up shift"][...], z.shape[1])
+            weight, mass = weigh(z, seen, shift, rows)
+            if self.tile.has_mass:
+                refs["l"][...] += jnp.sum(mass, axis=1, keepdims=True)
+        refs["acc"][...] = before + dot(weight.astype(v.dtype), v, (1, 0))
+
+    def rescaled(
+        self, refs: dict[str, Any], z: Array, seen: Array | None, rows: Rows
+    ) -> tuple[Array, Array]:
+        """The weights of a ratio in units of the new maximum, and the old unit in it.
+
+        Where all is masked so far, it weighs 1 in units that later vanish.
+        """
+        tile = self.tile
+        z = hide(z, seen, 0.0)
+        log_w = hide(tile.log_weight(z, rows), seen, LOWEST)
+        before = refs["m"][...]
+        m = jnp.maximum(before, jnp.max(log_w, axis=1, keepdims=True))
+        weight, mass = tile.share(log_w, z, wide(m, z.shape[1]), rows)
+        if seen is not None and weight is not mass:
+            weight, mass = (hide(x, seen, 0.0) for x in (weight, mass))
+        alpha = tile.exp(before - m)
+        refs["l"][...] = alpha * refs["l"][...] + jnp.sum(mass, axis=1, keepdims=True)
+        refs["m"][...] = m
+        return weight, alpha
+
+    def end(self, refs: dict[str, Any]) -> None:
+        """Divides by the mass; a row without one has weights of 0."""
+        acc, o = refs["acc"], refs["o"]
+        if not self.tile.has_mass:
+            o[...] = acc[...].astype(o.dtype)
+            return
+        mass = refs["l"][...]
+        if self.tile.has_maximum:
+            m = refs["m"][...]
+            unseen = m == LOWEST
+            mass = jnp.where(unseen, 0, mass)
+            put_flat(refs["top"], jnp.where(unseen, 0, m))
+        empty = mass == 0
+        inverse = jnp.where(empty, 0, 1 / jnp.where(empty, 1, mass))
+        o[...] = (acc[...] * wide(inverse, o.shape[1])).astype(o.dtype)
+        put_flat(refs["mass"], mass)

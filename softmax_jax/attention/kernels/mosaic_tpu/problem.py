@@ -1,0 +1,117 @@
+"""What a kernel is given: arrays in its layout, and what of the call is static."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from softmax_jax.attention.kernels.mosaic_tpu.call import Blocks
+from softmax_jax.attention.kernels.mosaic_tpu.visits import axis_of, kinds_of
+from softmax_jax.attention.kernels.tiles import Rows, Tile
+from softmax_jax.attention.masks import Window
+
+
+class Inputs(NamedTuple):
+    """What has derivatives. Sizes of 1 along B, K and G are shared."""
+
+    q: Array  # [B, K, G, T, D]
+    k: Array  # [B, K, 1, D, S]
+    v: Array  # [B, K, 1, V, S]
+    fold: Array  # [B, K, G, T, 1], what q is multiplied by
+    bias: Array | None  # [B, K, G, T, S]
+    log_c: Array | None  # [B, K, G, 1, T], in the units of the log weights
+    rows: Rows  # each [B, K, G, 1, T]
+
+
+class Places(NamedTuple):
+    """What the mask compares, without derivatives: int32 and int8."""
+
+    q_position: Array  # [B, 1, 1, 1, T]
+    k_position: Array  # [B, 1, 1, 1, S]
+    q_segment: Array | None
+    k_segment: Array | None
+    boolean: Array | None  # [B, K, G, T, S]
+
+
+# A segment of nobody, for queries and for keys that are only padding.
+NO_QUERY, NO_KEY = -(2**31) + 1, -(2**31) + 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is static of a call."""
+
+    tile: Tile
+    blocks: Blocks
+    causal: bool
+    window: Window
+    offset: int | None  # of the first query, where all positions are static
+    lengths: tuple[int, int]  # T and S before they were padded
+
+    def starting_at(self, row: int) -> "Problem":
+        """The problem of the queries from this row on."""
+        offset = None if self.offset is None else self.offset + row
+        lengths = self.lengths[0] - row, self.lengths[1]
+        return dataclasses.replace(self, offset=offset, lengths=lengths)
+
+    def kinds(self, places: Places, bias: Array | None) -> Any:
+        """What the mask says of every tile, [B or 1, rows, columns]."""
+        return kinds_of(
+            self._axis(places.q_position, places.q_segment, NO_QUERY, 0),
+            self._axis(places.k_position, places.k_segment, NO_KEY, 1),
+            self.causal,
+            self.window,
+            masked=bias is not None or places.boolean is not None,
+        )
+
+    def _axis(self, position: Array, segment: Array | None, nobody: int, i: int) -> Any:
+        block = self.blocks.q if i == 0 else self.blocks.k
+        if self.offset is not None:
+            place = np.arange(position.shape[-1])[None]
+            alive = place < self.lengths[i]
+            return axis_of(place + (self.offset if i == 0 else 0), alive, None, block)
+        position = position.reshape(-1, position.shape[-1])
+        if segment is None:
+            return axis_of(position, None, None, block)
+        segment = segment.reshape(-1, segment.shape[-1])
+        rows = max(position.shape[0], segment.shape[0])
+        position = jnp.broadcast_to(position, (rows, position.shape[1]))
+        segment = jnp.broadcast_to(segment, (rows, segment.shape[1]))
+        return axis_of(position, segment != nobody, segment, block)
+
+
+def visible(
+    problem: Problem,
+    q_position: Any,
+    k_position: Any,
+    q_segment: Any,
+    k_segment: Any,
+    boolean: Any,
+    bias: Any,
+) -> Array | None:
+    """Which keys of a tile each query sees; arguments broadcast against the tile."""
+    said = []
+    ahead = k_position - q_position
+    if problem.causal:
+        said.append(ahead <= 0)
+    if problem.window is not None:
+        left, right = problem.window
+        said += [ahead >= -left, ahead <= right]
+    if q_segment is not None:
+        said.append(k_segment == q_segment)
+    if boolean is not None:
+        said.append(boolean != 0)
+    if bias is not None:
+        said.append(bias != -jnp.inf)
+    result = None
+    for part in said:
+        result = part if result is None else result & part
+    return result
+
+
+def out(like: Array, *last: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    """An output with the leading axes of `like`."""
+    return jax.ShapeDtypeStruct((*like.shape[:3], *last), dtype)

@@ -1,0 +1,284 @@
+"""The forward kernel of threshold normalizers: scores of a row stay while it is solved.
+
+A first walk along the keys computes the scores of a block of rows, and keeps of every
+row the largest three in each of 128 lanes. These are part of the row, so their root
+lies left of its root, and close: most of what a threshold leaves stands among them. It
+is the root, if no third of a lane is above it. Otherwise passes over all scores follow,
+one where weights are rounded to bfloat16. A second walk weighs the values.
+
+Steps are Newton's on psi^-1(mass) = psi^-1(1), a norm of (z - tau)+ for powers: convex,
+so that they rise to the root without overshooting. A step that leaves the bracket
+halves it instead.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from softmax_jax.attention.kernels.mosaic_tpu.call import (
+    LANES,
+    Blocks,
+    call,
+    dot,
+    put_flat,
+    upright,
+    wide,
+)
+from softmax_jax.attention.kernels.mosaic_tpu.forward import (
+    lay_upright,
+    row_inputs,
+    row_scratch,
+    rows_of,
+    score_and_sight,
+)
+from softmax_jax.attention.kernels.mosaic_tpu.problem import (
+    Inputs,
+    Places,
+    Problem,
+    out,
+)
+from softmax_jax.attention.kernels.mosaic_tpu.visits import (
+    AGAIN,
+    FIRST,
+    LAST,
+    WORK,
+    on_work,
+    visits,
+)
+from softmax_jax.attention.kernels.tiles import LOWEST, Rows, Tile, hide
+
+# Of the scores of a block of rows.
+MOST_KEPT = 32 << 20
+TOPS = ("first", "second", "third")
+# Rows of a pass that are summed at a time: what fits in registers.
+GROUP = 32
+# Steps with the first of each lane, with the first three, and with all scores.
+FIRST_STEPS, TOP_STEPS, MOST_STEPS = 3, 2, 60
+# Steps after which every other one halves the bracket: powers below 1 need it.
+TRUSTED = 8
+# How far from 1 a mass may be before the last step: a step leaves about a quarter of
+# the square, and weights are divided by their sum in any case.
+TOLERANCE = {True: 1e-4, False: 2e-2}
+# An error that no step needs to follow.
+SOLVED = 2e-6
+
+
+def threshold(
+    problem: Problem, x: Inputs, places: Places
+) -> tuple[Array, Array, Array]:
+    """Outputs [B, K, G, T, V], tau and the mass of every row, [B, K, G, 1, T]."""
+    keys, width = x.k.shape[4], x.v.shape[3]
+    size = problem.blocks.q
+    while size % 256 == 0 and 4 * size * keys > MOST_KEPT:
+        size //= 2
+    if 4 * size * keys > MOST_KEPT:
+        raise NotImplementedError(
+            "implementation='mosaic_tpu' searches thresholds among at most "
+            f"{MOST_KEPT // (4 * LANES)} keys, got {keys}"
+        )
+    problem = dataclasses.replace(problem, blocks=Blocks(size, problem.blocks.k))
+    columns = keys // problem.blocks.k
+    inputs = row_inputs(x, places) | {"v": (jnp.swapaxes(x.v, -1, -2), "S1")}
+    t = x.q.shape[3]
+    of_rows = out(x.q, 1, t), "1T"
+    names = (*TOPS, "mass parts", "slope parts", "down")
+    scratch = row_scratch(problem, inputs)
+    scratch |= {name: pltpu.VMEM((size, LANES), jnp.float32) for name in names}
+    scratch |= {
+        "acc": pltpu.VMEM((size, width), jnp.float32),
+        "scores": pltpu.VMEM((columns, size, problem.blocks.k), jnp.float32),
+        "count": pltpu.SMEM((2,), jnp.int32),
+    }
+    found = call(
+        functools.partial(_kernel, problem),
+        "softmax_jax_threshold",
+        visits(problem.kinds(places, x.bias), by_column=False, twice=True),
+        problem.blocks,
+        x.q.shape[:3],
+        inputs,
+        {
+            "o": (out(x.q, t, width, dtype=x.q.dtype), "T1"),
+            "tau": of_rows,
+            "mass": of_rows,
+        },
+        scratch,
+    )
+    return found["o"], found["tau"], found["mass"]
+
+
+def _kernel(
+    problem: Problem, word: Any, kinds: tuple[int, ...], refs: dict[str, Any]
+) -> None:
+    count, again = refs["count"], (word & AGAIN) != 0
+
+    @pl.when((word & FIRST) != 0)
+    def begin() -> None:
+        lay_upright(refs)
+        for name in TOPS:
+            refs[name][...] = jnp.full_like(refs[name], LOWEST)
+        refs["acc"][...] = jnp.zeros_like(refs["acc"])
+        refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
+        count[0] = count[1] = 0
+
+    def step(*, masked: bool) -> None:
+        z, seen, _ = score_and_sight(problem, refs, masked=masked)
+        z = hide(z, seen, LOWEST)
+        refs["scores"][count[0]] = z
+        _keep_tops(refs, z)
+        count[0] += 1
+
+    on_work(word, kinds, step, unless=AGAIN)
+
+    @pl.when(again & (count[1] == 0))
+    def solve() -> None:
+        tau = _solved(problem, refs)
+        refs["tau"][...] = tau
+        refs["down"][...] = upright(tau)
+        refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
+
+    @pl.when(again & ((word & WORK) != 0))
+    def weigh() -> None:
+        v, z = refs["v"][...], refs["scores"][count[1]]
+        size = z.shape[1]
+        rows = rows_of(refs, size)
+        weight, _ = problem.tile.weigh(z, None, wide(refs["down"][...], size), rows)
+        refs["mass parts"][...] += _by_lane(jnp.add, weight)
+        refs["acc"][...] += dot(weight.astype(v.dtype), v, (1, 0))
+        count[1] += 1
+
+    @pl.when((word & LAST) != 0)
+    def end() -> None:
+        parts = refs["mass parts"][...]
+        mass = jnp.broadcast_to(jnp.sum(parts, axis=1, keepdims=True), parts.shape)
+        inverse = jnp.where(mass == 0, 0, 1 / mass)
+        o = refs["acc"][...] * wide(inverse, refs["o"].shape[1])
+        refs["o"][...] = o.astype(refs["o"].dtype)
+        put_flat(refs["mass"], mass)
+
+
+def _keep_tops(refs: dict[str, Any], z: Array) -> None:
+    """Sorts the scores of a tile into the largest three of each lane."""
+    tops = [refs[name][...] for name in TOPS]
+    for i in range(0, z.shape[1], LANES):
+        below = z[:, i : i + LANES]
+        for level, top in enumerate(tops):
+            tops[level] = jnp.maximum(top, below)
+            below = jnp.minimum(top, below)
+    for name, top in zip(TOPS, tops, strict=True):
+        refs[name][...] = top
+
+
+def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
+    """tau of the rows, [1, rows]: they lie along lanes between the passes."""
+    tile = problem.tile
+    rows = {
+        name.removeprefix("row "): refs[name][...]
+        for name in refs
+        if name.startswith("row ")
+    }
+    tops = [refs[name][...].T for name in TOPS]
+    top = jnp.max(tops[0], axis=0, keepdims=True)
+    blind = top == LOWEST
+    top = jnp.where(blind, 0, top)
+    inverse = tile.normalizer(rows).inverse
+    target = inverse(jnp.ones_like(top))
+    n = jnp.maximum(refs["count"][0] * problem.blocks.k, 1).astype(jnp.float32)
+    low, high = -target, -inverse(jnp.ones_like(top) / n)
+    newton = functools.partial(_newton, inverse, target)
+    # Finite also where nothing was seen, and left of every threshold.
+    tops = [jnp.maximum(x - top, -2 * target) for x in tops]
+    tau, mass = low, target
+    for used in (1,) * FIRST_STEPS + (3,) * TOP_STEPS:
+        sums = _over_tops(tile, rows, [x - tau for x in tops[:used]])
+        tau, mass = newton(tau, *sums)
+        tau = jnp.clip(tau, low, high)
+    hidden = jnp.max(tops[2], axis=0, keepdims=True) > tau
+    error = jnp.where(hidden, jnp.inf, jnp.abs(mass - 1))
+    tolerance = TOLERANCE[tile.exact]
+
+    def unfinished(state: tuple[Array, ...]) -> Array:
+        return (state[-1] > tolerance) & (state[-2] < MOST_STEPS)
+
+    def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        tau, low, high, steps, _ = state
+        new, mass = newton(tau, *_pass(problem, refs, top + tau))
+        low, high = jnp.where(mass >= 1, tau, low), jnp.where(mass <= 1, tau, high)
+        inside = (new >= low) & (new <= high) & ((steps < TRUSTED) | (steps % 2 == 0))
+        error = jnp.abs(mass - 1)
+        solved = blind | (error <= SOLVED)
+        error = jnp.where(solved, 0, jnp.where(inside, error, jnp.inf))
+        new = jnp.where(inside, new, (low + high) / 2)
+        return jnp.where(solved, tau, new), low, high, steps + 1, jnp.max(error)
+
+    error = jnp.max(jnp.where(blind, 0, error))
+    tau = jax.lax.while_loop(unfinished, step, (tau, low, high, jnp.int32(0), error))[0]
+    return jnp.where(blind, 0, top + tau)
+
+
+def _pass(problem: Problem, refs: dict[str, Any], tau: Array) -> tuple[Array, Array]:
+    """The mass and the slope of all rows at this threshold, [1, rows]."""
+    parts, down = (refs["mass parts"], refs["slope parts"]), refs["down"]
+    down[...] = upright(tau)
+
+    @pl.loop(0, problem.blocks.q // GROUP)
+    def group(g: Array) -> None:
+        at = pl.ds(pl.multiple_of(g * GROUP, GROUP), GROUP)
+        near = {
+            name: ref.at[at] if name.startswith("up ") else ref
+            for name, ref in refs.items()
+        }
+        rows = rows_of(near, problem.blocks.k)
+        low = wide(down[at, :], problem.blocks.k)
+
+        def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+            both = _weight_and_slope(problem.tile, rows, refs["scores"][i, at, :] - low)
+            weight, slope = (_by_lane(jnp.add, x) for x in both)
+            return sums[0] + weight, sums[1] + slope
+
+        zero = jnp.zeros((GROUP, LANES), jnp.float32)
+        sums = jax.lax.fori_loop(0, refs["count"][0], add, (zero, zero))
+        for ref, part in zip(parts, sums, strict=True):
+            ref[at, :] = part
+
+    mass, slope = (jnp.sum(ref[...].T, axis=0, keepdims=True) for ref in parts)
+    return mass, slope
+
+
+def _over_tops(tile: Tile, rows: Rows, tops: Sequence[Array]) -> tuple[Array, Array]:
+    """The mass and the slope of some scores u, which lie along sublanes, [1, rows]."""
+    parts = [_weight_and_slope(tile, rows, u) for u in tops]
+    mass, slope = (
+        jnp.sum(functools.reduce(jnp.add, x), axis=0, keepdims=True)
+        for x in zip(*parts, strict=True)
+    )
+    return mass, slope
+
+
+def _newton(
+    inverse: Callable[[Array], Array],
+    target: Array,
+    tau: Array,
+    mass: Array,
+    slope: Array,
+) -> tuple[Array, Array]:
+    """The next threshold, and the mass at this one."""
+    level, steepness = jax.jvp(inverse, (mass,), (slope,))
+    return tau + (level - target) / jnp.where(steepness == 0, 1, steepness), mass
+
+
+def _weight_and_slope(tile: Tile, rows: Rows, u: Array) -> tuple[Array, Array]:
+    weight = tile.lean(tile.normalizer(rows).weight)
+    return jax.jvp(weight, (u,), (jnp.ones_like(u),))
+
+
+def _by_lane(combine: Callable[[Array, Array], Array], x: Array) -> Array:
+    """[rows, keys] as [rows, 128], combined within each lane."""
+    parts = [x[:, i : i + LANES] for i in range(0, x.shape[1], LANES)]
+    return functools.reduce(combine, parts)
