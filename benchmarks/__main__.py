@@ -1,4 +1,4 @@
-"""Prints every benchmark: python -m benchmarks [attention | rows | train_step]."""
+"""Prints every benchmark: python -m benchmarks [part ...]."""
 
 import argparse
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from benchmarks import attention, rows, train_step
+from benchmarks import attention, linear_cross_entropy, rows, train_step
 
 
 def main(arguments: list[str]) -> None:
@@ -16,6 +16,7 @@ def main(arguments: list[str]) -> None:
     parts = {
         "attention": attention.tables,
         "rows": rows.tables,
+        "linear_cross_entropy": linear_cross_entropy.tables,
         "train_step": train_step.tables,
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks")

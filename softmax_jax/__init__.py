@@ -1,6 +1,6 @@
 """Softmax alternatives for JAX: pure functions, attention, and evidence."""
 
-from softmax_jax import losses
+from softmax_jax import heads, losses
 from softmax_jax.attention.api import dot_product_attention
 from softmax_jax.attention.flax_hook import attention_fn
 from softmax_jax.attention.partition import Partition
@@ -104,6 +104,7 @@ __all__ = [
     "log_ssmax",
     "log_t_softmax",
     "logistic_softmax",
+    "heads",
     "losses",
     "multimax",
     "parameter",

@@ -1,13 +1,10 @@
 """The output link: an elementwise map of the logits, before their softmax."""
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 
-from softmax_jax.catalogue import parse
-from softmax_jax.errors import UserError
+from softmax_jax.losses.links import PLIF, for_tiles, parse_link
 from softmax_jax.nn.learned import LearnedNormalizer
-from softmax_jax.normalizers.base import Normalizer, Ratio
+from softmax_jax.normalizers.base import Normalizer
 
 
 class OutputLink(LearnedNormalizer):
@@ -18,23 +15,9 @@ class OutputLink(LearnedNormalizer):
     """
 
     def __init__(self, normalizer: str | Normalizer):
-        normalizer = parse(normalizer)
-        if not _is_softmax_of_mapped_scores(type(normalizer)):
-            raise UserError(
-                "link must be a softmax of mapped scores, such as multimax or "
-                f"sigsoftmax, got {type(normalizer).__name__}"
-            )
-        super().__init__(normalizer, heads=1)
+        link = parse_link(normalizer)
+        super().__init__(link, heads=link.intervals if isinstance(link, PLIF) else 1)
 
     def map(self, logits: Array) -> Array:
         """log w(logits), of any shape."""
-        one = (1,) * logits.ndim
-        link = jax.tree.map(lambda leaf: jnp.reshape(leaf, one), self())
-        return link.log_weight(logits)
-
-
-def _is_softmax_of_mapped_scores(cls: type[Normalizer]) -> bool:
-    extras = ("factor", "mass_factor", "log_constant", "multiplier", "rows")
-    return issubclass(cls, Ratio) and all(
-        getattr(cls, extra) is getattr(Ratio, extra) for extra in extras
-    )
+        return for_tiles(self(), logits.dtype).log_weight(logits)

@@ -6,11 +6,16 @@ from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from softmax_jax import heads, losses
+from softmax_jax.errors import UserError
+from softmax_jax.losses.linear import Axes
 from softmax_jax.nn.attention import Attended, Cache
 from softmax_jax.nn.blocks import make_blocks, make_norm, run_blocks
 from softmax_jax.nn.config import BlocksConfig, check_static
+from softmax_jax.nn.heads import MixtureLatents
 from softmax_jax.nn.link import OutputLink
 from softmax_jax.nn.positions import with_positions
 from softmax_jax.normalizers.base import Normalizer
@@ -21,16 +26,22 @@ class TransformerConfig(BlocksConfig):
     """Blocks between an embedding of `vocabulary` tokens and logits over them.
 
     `tied` takes the embedding for the head too; `link` maps the logits before the
-    softmax of the loss. The rest is what `BlocksConfig` says.
+    softmax of the loss. `head` mixes several of them: "mos(components=4)", or
+    "moss(components=4)", whose link is sigsoftmax. The rest is what `BlocksConfig`
+    says.
     """
 
     vocabulary: int
     tied: bool = True
     link: str | Normalizer | None = None
+    head: str | heads.Head | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_static("link", self.link)
+        own = None if self.head is None else heads.parse_head(self.head).link
+        if own is not None and self.link is not None:
+            raise UserError(f"head={self.head} has the link {own}; leave link=None")
 
 
 class Transformer(nnx.Module):
@@ -56,12 +67,23 @@ class Transformer(nnx.Module):
             self.head = nnx.Linear(
                 config.width, config.vocabulary, use_bias=False, dtype=dtype, rngs=rngs
             )
-        self.link = None if config.link is None else OutputLink(config.link)
+        link, mixture = config.link, None
+        if config.head is not None:
+            head = heads.parse_head(config.head)
+            link = link or head.link
+            mixture = MixtureLatents(
+                config.width, head.components, dtype=config.dtype, rngs=rngs
+            )
+        self.mixture = mixture
+        self.link = None if link is None else OutputLink(link)
 
     def __call__(
         self, tokens: Int[Array, "b t"], *, segment_ids: Int[Array, "b t"] | None = None
     ) -> Float[Array, "b t v"]:
-        """Float32 logits; packed documents are kept apart by `segment_ids`."""
+        """Float32 logits; packed documents are kept apart by `segment_ids`.
+
+        Those of a mixture are its log-probabilities.
+        """
         return self.run(tokens, segment_ids=segment_ids)[0]
 
     def run(
@@ -72,12 +94,66 @@ class Transformer(nnx.Module):
         The first token stands at `start`; `caches` hold what came before it. The other
         options are `segment_ids`, `memory` and `return_weights`.
         """
+        states, layers = self.states(tokens, start=start, **options)
+        return self.logits(states), layers
+
+    def states(
+        self, tokens: Int[Array, "b t"], *, start: Array | int = 0, **options
+    ) -> tuple[Float[Array, "b t w"], list[Attended]]:
+        """What the head is given, and what each layer gave back; options as `run`."""
         partition = options.get("partition")
         x = with_positions(self.embed(tokens), self.config, start, partition)
         x, layers = run_blocks(
             self.blocks, x, remat=self.config.remat, start=start, **options
         )
-        return self._logits(self.final_norm(x)), layers
+        return self.final_norm(x), layers
+
+    def logits(self, states: Float[Array, "b t w"]) -> Float[Array, "b t v"]:
+        """What the head makes of states."""
+        if self.mixture is not None:
+            latents, prior = self.mixture(states)
+            return heads.mixture_log_probabilities(
+                latents, prior, self._classes(), link=self._link()
+            )
+        logits = jnp.einsum(
+            "btw,vw->btv",
+            states,
+            self._classes().astype(states.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        return logits if self.link is None else self.link.map(logits)
+
+    def losses(
+        self,
+        states: Float[Array, "b t w"],
+        labels: Int[Array, "b t"],
+        *,
+        label_smoothing: float = 0.0,
+        tokens: P | None = None,
+        vocabulary: Axes = None,
+    ) -> Float[Array, "b t"]:
+        """-log p(label) for every state, without their logits in memory.
+
+        The options are those of `linear_cross_entropy`.
+        """
+        split = dict(link=self._link(), tokens=tokens, vocabulary=vocabulary)
+        if self.mixture is None:
+            return losses.linear_cross_entropy(
+                states,
+                self._classes(),
+                labels,
+                label_smoothing=label_smoothing,
+                **split,
+            )
+        if label_smoothing:
+            raise NotImplementedError(
+                "label_smoothing needs every probability of a mixture, which its loss "
+                "never holds"
+            )
+        latents, prior = self.mixture(states)
+        return heads.mixture_cross_entropy(
+            latents, prior, self._classes(), labels, **split
+        )
 
     def empty_caches(self, batch: int, capacity: int) -> list[Cache]:
         """One empty cache per layer, for `capacity` positions."""
@@ -86,15 +162,14 @@ class Transformer(nnx.Module):
         zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
         return [Cache(zeros, zeros) for _ in range(config.layers)]
 
-    def _logits(self, x: Array) -> Array:
-        if self.config.tied:
-            kernel = self.embed.embedding[...].T
-        else:
-            kernel = self.head.kernel[...]
-        logits = jnp.einsum(
-            "btw,wv->btv", x, kernel.astype(x.dtype), preferred_element_type=jnp.float32
+    def _classes(self) -> Float[Array, "v w"]:
+        """The vector of every class, whose product with a state is a logit."""
+        return (
+            self.embed.embedding[...] if self.config.tied else self.head.kernel[...].T
         )
-        return logits if self.link is None else self.link.map(logits)
+
+    def _link(self) -> str | Normalizer:
+        return "softmax" if self.link is None else self.link()
 
 
 @runtime_checkable

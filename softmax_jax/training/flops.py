@@ -10,6 +10,7 @@ a normalizer does with a score, which is no product of matrices.
 
 import jax
 
+from softmax_jax.heads import parse_head
 from softmax_jax.nn import EncoderDecoderConfig, TransformerConfig
 from softmax_jax.nn import VisionTransformerConfig as VisionConfig
 from softmax_jax.nn.config import BlocksConfig
@@ -50,7 +51,7 @@ def step_flops(
     products = 0.0
     if isinstance(config, TransformerConfig):
         seen = 0.5 if halve_causal else 1.0
-        products += config.width * config.vocabulary * length
+        products += _head(config) * length
     if isinstance(config, EncoderDecoderConfig):
         source = length if source_length is None else source_length
         products += _blocks(config, source) + _cross(config, length, source)
@@ -66,6 +67,14 @@ def utilization(
     """
     peak = PEAK.get(jax.devices()[0].device_kind if kind is None else kind)
     return None if peak is None else flops / seconds / (devices * peak)
+
+
+def _head(config: TransformerConfig) -> float:
+    """Those of the head for one token; a mixture has its latents and several heads."""
+    if config.head is None:
+        return float(config.width * config.vocabulary)
+    mixed = parse_head(config.head).components
+    return float(config.width * mixed * (config.vocabulary + config.width + 1))
 
 
 def _blocks(config: BlocksConfig, length: int, seen: float = 1.0) -> float:

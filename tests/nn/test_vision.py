@@ -102,7 +102,7 @@ def test_bfloat16_is_for_activations_alone():
         (dict(patch=3), "image_size must be a multiple of patch, got 4 and 3"),
         (dict(pooling="max"), "pooling must be one of token, mean, got 'max'"),
         (dict(positions="rope"), "positions must be one of learned, none, got 'rope'"),
-        (dict(classes=0), "classes must be at least 1, got 0"),
+        (dict(classes=-1), "classes must not be below 0, got -1"),
     ],
 )
 def test_a_wrong_configuration_gets_one_sentence(options, sentence):

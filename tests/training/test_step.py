@@ -10,6 +10,7 @@ from flax import nnx
 
 from softmax_jax.training import program as programs
 from softmax_jax.training.sharding import put_batch
+from softmax_jax.training.tasks import language_model
 
 WAYS = {
     "2x2x2": {"data": 2, "fsdp": 2, "tensor": 2},
@@ -57,6 +58,18 @@ def test_sequences_split_over_devices_take_the_same_steps(config):
     split = config(data=2, context=4, method="ring", balanced=True)
     found, _ = run(split)
     np.testing.assert_allclose(found, losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", [None, "mos(components=2)"])
+def test_a_large_vocabulary_takes_the_same_steps_in_parts(config, head, monkeypatch):
+    """Logits that are never held, with classes and tokens split over devices."""
+    model = dataclasses.replace(config().model, head=head)
+    whole = dataclasses.replace(config(), model=model)
+    losses, _ = run(whole)
+    monkeypatch.setattr(language_model, "LARGE", 0)
+    split = config(data=2, fsdp=2, tensor=2, log_every=5)
+    found, _ = run(dataclasses.replace(split, model=model))
+    np.testing.assert_allclose(found, losses, rtol=2e-6)
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_next_token(config):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from softmax_jax.attention.partition import Partition
 from softmax_jax.data import batches, mixing, packing, text
@@ -19,6 +20,10 @@ from softmax_jax.errors import UserError
 from softmax_jax.nn import Transformer
 from softmax_jax.training.config import RunConfig, filled_in
 from softmax_jax.training.tasks import base
+
+# Classes from which on logits are computed twice rather than held; below, both passes
+# of the loss over them cost more time than their memory is worth.
+LARGE = 4096
 
 
 class Objective(base.Objective):
@@ -42,9 +47,20 @@ class Objective(base.Objective):
         if packed:
             counted = base.placed(partition, packing.predicted(batch.segment_ids))
             own = base.placed(partition, batch.segment_ids[:, :-1])
-        logits, _ = model.run(inputs, segment_ids=own, partition=partition)
-        losses = base.cross_entropy(logits, targets, smoothing)
+        states, _ = model.states(inputs, segment_ids=own, partition=partition)
+        if self.config.model.head is None and self.config.model.vocabulary < LARGE:
+            losses = base.cross_entropy(model.logits(states), targets, smoothing)
+        else:
+            split = self._split(partition)
+            losses = model.losses(states, targets, label_smoothing=smoothing, **split)
         return {"loss": losses.sum(where=counted), "count": counted.sum()}
+
+    def _split(self, partition: Partition | None) -> dict[str, Any]:
+        """How states and classes lie on the mesh."""
+        if partition is None:
+            return {}
+        tokens = PartitionSpec(partition.batch, partition.sequence)
+        return {"tokens": tokens, "vocabulary": self.config.mesh.rules.vocabulary}
 
     def shapes(self) -> base.Batch:
         training, data = self.config.training, self.config.data
