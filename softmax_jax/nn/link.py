@@ -1,5 +1,7 @@
 """The output link: an elementwise map of the logits, before their softmax."""
 
+from typing import Any
+
 from jax import Array
 
 from softmax_jax.losses.links import PLIF, for_tiles, parse_link
@@ -20,4 +22,5 @@ class OutputLink(LearnedNormalizer):
 
     def map(self, logits: Array) -> Array:
         """log w(logits), of any shape."""
-        return for_tiles(self(), logits.dtype).log_weight(logits)
+        link: Any = self()
+        return for_tiles(link, logits.dtype).log_weight(logits)

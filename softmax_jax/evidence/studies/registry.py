@@ -13,6 +13,7 @@ from softmax_jax.evidence.studies import (
     dot_product_scaling,
     frontier,
     frontier_figures,
+    histalign,
     language_model,
     length_figures,
     lookup,
@@ -23,6 +24,7 @@ from softmax_jax.evidence.studies import (
     multilabel,
     multilabel_figures,
     sparsity_line,
+    spectral_aware,
     translation,
     translation_figures,
 )
@@ -70,6 +72,8 @@ STUDIES = {
         many_classes.ManyClassesConfig, many_classes.run, many_classes_figures.draw
     ),
     "loss_speed": Study(loss_speed.LossSpeedConfig, loss_speed.run),
+    "ambiguous_templates": Study(histalign.HistAlignConfig, histalign.run),
+    "two_modalities": Study(spectral_aware.SpectralAwareConfig, spectral_aware.run),
 }
 
 
