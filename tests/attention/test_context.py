@@ -12,8 +12,6 @@ import softmax_jax as sj
 from softmax_jax.attention import chunked
 from softmax_jax.attention.partition import balanced_order
 
-pytestmark = pytest.mark.core
-
 NAMES = ("data", "tensor", "context")
 MESHES = {
     sizes: jax.make_mesh(sizes, NAMES, (AxisType.Auto,) * 3)

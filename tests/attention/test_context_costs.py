@@ -14,8 +14,6 @@ import softmax_jax as sj
 from softmax_jax.attention import chunked
 from softmax_jax.attention.partition import balanced_order
 
-pytestmark = pytest.mark.core
-
 MESH = jax.make_mesh((4,), ("context",), (AxisType.Auto,))
 COLLECTIVES = re.compile(
     r" (all-gather|all-reduce|all-to-all|reduce-scatter|collective-permute)"

@@ -11,8 +11,6 @@ from jax.sharding import AxisType
 import softmax_jax as sj
 from softmax_jax import nn
 
-pytestmark = pytest.mark.core
-
 MESH = jax.make_mesh((2, 2), ("data", "context"), (AxisType.Auto,) * 2)
 B, T, VOCABULARY = 2, 8, 11
 TOKENS = np.random.default_rng(0).integers(0, VOCABULARY, (B, T + 1))
@@ -40,7 +38,7 @@ def mean_loss(partition):
         pytest.param("gather", False, marks=pytest.mark.slow),
         pytest.param("gather", True, marks=pytest.mark.slow),
         pytest.param("ulysses", True, marks=pytest.mark.slow),
-        ("ring", True),
+        pytest.param("ring", True, marks=pytest.mark.slow),
     ],
 )
 def test_two_steps_have_the_losses_of_one_device(losses, method, balanced):

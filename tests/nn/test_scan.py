@@ -78,8 +78,8 @@ def test_stacked_blocks_start_as_the_others_do():
     ("make", "scan", "remat"),
     [
         (transformer, False, "full"),
-        (transformer, False, "dots"),
-        (transformer, True, "none"),
+        pytest.param(transformer, False, "dots", marks=pytest.mark.slow),
+        pytest.param(transformer, True, "none", marks=pytest.mark.slow),
         (transformer, True, "dots"),
         pytest.param(translator, True, "full", marks=pytest.mark.slow),
     ],
