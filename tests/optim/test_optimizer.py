@@ -93,6 +93,7 @@ def test_a_warmup_longer_than_the_run_is_refused():
         learning_rate(OptimizerConfig(warmup=10), 10)
 
 
+@pytest.mark.slow
 def test_muon_orthogonalizes_the_matrices_of_the_blocks():
     config = TransformerConfig(vocabulary=11, layers=1, width=16, heads=2)
     params = nnx.state(Transformer(config, rngs=nnx.Rngs(0)), nnx.Param)

@@ -42,6 +42,7 @@ def test_neither_mesh_nor_accumulation_changes_the_steps(config, way):
     assert int(other.step) == 3
 
 
+@pytest.mark.slow
 def test_layers_in_a_loop_take_the_same_steps(config):
     losses, _ = run(config())
     looped, _ = run(looped_layers(config(data=2, fsdp=2, tensor=2)))
@@ -60,6 +61,7 @@ def test_sequences_split_over_devices_take_the_same_steps(config):
     np.testing.assert_allclose(found, losses, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [None, "mos(components=2)"])
 def test_a_large_vocabulary_takes_the_same_steps_in_parts(config, head, monkeypatch):
     """Logits that are never held, with classes and tokens split over devices."""

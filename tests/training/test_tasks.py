@@ -93,6 +93,7 @@ def test_a_perfect_translator_has_the_best_bleu(pairs_file, tmp_path, monkeypatc
     assert data.judge(None, lambda batches: {})["test_bleu"] == 0
 
 
+@pytest.mark.slow
 def test_classification_trains_and_is_judged_on_its_test_part(tmp_path):
     pytest.importorskip("sklearn")
     config = make("classification", steps=20, eval_batches=100)
@@ -131,6 +132,7 @@ def test_several_texts_are_mixed_by_their_weights(tmp_path):
         load(make("language_model", data | {"weights": [1]}), tmp_path)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_count_by_their_tokens(pairs_file, tmp_path):
     pytest.importorskip("sentencepiece")
     found = []

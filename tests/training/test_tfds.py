@@ -23,6 +23,7 @@ def tfds_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_prepared_text_trains(tfds_folder: Path, packed: bool) -> None:
     king_james.prepare(tfds_folder)
