@@ -98,9 +98,7 @@ def _collectives(step: jax.stages.Compiled) -> dict[str, int] | None:
 
 def _does_not_fit(error: jax.errors.JaxRuntimeError, topology: str) -> Exception:
     """One sentence if the memory of a chip does not suffice, else the error itself."""
-    sizes = re.search(
-        r"\(([\d.]+\w)\) exceeds available HBM \(([\d.]+\w)\)", str(error)
-    )
+    sizes = NO_ROOM.search(str(error))
     if sizes is None:
         return error
     needed, there = sizes.groups()
