@@ -13,8 +13,8 @@ packages manpages, manpages-dev, manpages-fr and manpages-fr-dev. `paper` has th
 and the number of steps of Vaswani et al. (arXiv 1706.03762, table 3), and no dropout.
 
 Less than `small`, 2 x 256 with 4000 pieces and 905 batches of 32 x 64 tokens in two
-stages (700 of 2000 steps, then up to 905 of 1200), had a BLEU of 23.5 and a chrF of 40.8
-on the 886 test paragraphs that fit.
+stages (700 of 2000 steps, then up to 905 of 1200), had a BLEU of 23.5 and a chrF of
+40.8 on the 886 test paragraphs that fit.
 """
 
 from typing import Any
