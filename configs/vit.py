@@ -4,7 +4,7 @@
 
 | size  | data, model (layers x width)     | hardware | time         | test accuracy |
 |-------|----------------------------------|----------|--------------|---------------|
-| quick | 1797 digits of 8 x 8, 4 x 64     | 2 cores  | 9 min, busy | 0.95 (seed 0) |
+| quick | 1797 digits of 8 x 8, 4 x 64     | 2 cores  | 9 min, busy  | 0.95 (seed 0) |
 | small | 5000 images of MNIST, 6 x 128    | 2 cores  | not run      | not measured  |
 | paper | ImageNet at 224 x 224, DeiT-S    | a pod    | not run      | not measured  |
 
