@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # A piece may import the rows above its own, never its neighbours in the same row.
 # "softmax_jax" is the public API: the names of the rows above it, on one screen.
 LAYERS = [
-    {"errors"},
+    {"errors", "target"},
     {"normalizers"},
     {"query_scales"},
     {"catalogue"},

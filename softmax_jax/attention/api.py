@@ -14,17 +14,20 @@ from jaxtyping import Float, Int, Shaped
 from softmax_jax.attention.arrange import arrange, check_operands
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.partition import Partition
-from softmax_jax.attention.per_device import per_device
+from softmax_jax.attention.per_device import check_whole, per_device
 from softmax_jax.attention.plan import Plan, Results
 from softmax_jax.catalogue import parse, parse_query_scale
 from softmax_jax.errors import UserError
 from softmax_jax.normalizers.base import Normalizer
 from softmax_jax.query_scales.base import QueryScale
+from softmax_jax.target import platform
 
 log = logging.getLogger(__name__)
 
 IMPLEMENTATIONS = ("reference", "chunked", "mosaic_tpu")
-# Scores of one head above which `chunked` is the default.
+# Scores of one head from which `chunked` is the default: on a CPU those that its cache
+# does not hold for all heads at once, elsewhere those that take much memory.
+LARGE_ON_CPU = 1 << 16
 LARGE = 1 << 20
 
 
@@ -117,11 +120,14 @@ def dot_product_attention(
         query_offset=query_offset,
         partition=partition,
     )
-    large = query.shape[1] * key.shape[1] >= LARGE
+    scores = query.shape[1] * key.shape[1]
+    large = scores >= (LARGE_ON_CPU if platform() == "cpu" else LARGE)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
 
     def attend(implementation: str) -> Results:
         plan = Plan(implementation, offset, return_weights, return_stats)
+        if partition is None:
+            check_whole(implementation)
         return _attend(operands, scale, logits_soft_cap, plan=plan, partition=partition)
 
     output, weights, stats = _first(_candidates(implementation, large), attend)
@@ -149,7 +155,7 @@ def _merge_heads(array: Array) -> Array:
 def _candidates(wanted: str | Sequence[str] | None, large: bool) -> tuple[str, ...]:
     """The implementations to try, in their order."""
     if wanted is None:
-        on_tpu = ("mosaic_tpu",) if jax.default_backend() == "tpu" else ()
+        on_tpu = ("mosaic_tpu",) if platform() == "tpu" else ()
         return (*on_tpu, "chunked", "reference") if large else (*on_tpu, "reference")
     names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in names:

@@ -34,10 +34,29 @@ def per_device(
         lambda scale, soft_cap, *leaves: local(tree.unflatten(leaves), scale, soft_cap),
         in_specs=(PartitionSpec(), PartitionSpec(), *specs(operands, partition)),
         out_specs=results,
-        axis_names=frozenset(partition.names),
+        axis_names=_own_axes(),
         # Carries of loops begin alike on all devices, which this check would refuse.
         check_vma=False,
     )(scale, soft_cap, *leaves)
+
+
+def check_whole(implementation: str) -> None:
+    """Refuses kernels where devices share a call and nothing says how."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if implementation == "mosaic_tpu" and any(mesh.shape[n] > 1 for n in _own_axes()):
+        raise NotImplementedError(
+            f"{implementation} needs partition= on a mesh of several devices, for the "
+            "compiler cannot split a kernel"
+        )
+
+
+def _own_axes() -> frozenset[str]:
+    """The axes of the mesh in use that no `shard_map` around this call has taken.
+
+    Along those that the partition does not name, devices do the same.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return frozenset(mesh.axis_names) - frozenset(mesh.manual_axes)
 
 
 def check(operands: Operands, partition: Partition) -> None:

@@ -17,6 +17,7 @@ from softmax_jax.losses import tiles
 from softmax_jax.losses.links import for_tiles, parse_link
 from softmax_jax.losses.tiles import Operands, PerToken
 from softmax_jax.normalizers.base import Normalizer, compute_dtype
+from softmax_jax.target import platform
 
 # Tokens and classes of a tile: what stays in the cache of a CPU, and what keeps the
 # matrix units of an accelerator busy, in 128 MiB.
@@ -129,7 +130,7 @@ def logits_per_token(
 
 def _tile(classes: int) -> tuple[int, int]:
     """For the device in use; fewer classes leave room for more tokens."""
-    tokens, most = TILES.get(jax.default_backend(), TILE)
+    tokens, most = TILES.get(platform(), TILE)
     return tokens * max(1, most // max(1, classes)), most
 
 

@@ -55,7 +55,7 @@ def test_a_sequence_passes_over_what_the_kernels_cannot_do(caplog):
     ],
 )
 def test_none_takes_the_kernels_on_a_tpu(monkeypatch, backend, large, expected):
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(api, "platform", lambda: backend)
     assert api._candidates(None, large) == expected
 
 
