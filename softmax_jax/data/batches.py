@@ -1,11 +1,46 @@
 """Batches of token windows: a shuffled endless stream, and the same few for judging."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grain
 import numpy as np
 
 from softmax_jax.errors import UserError
+
+# Of a batch of n rows, the numbers of those wanted here; other processes make the rest.
+Share = Callable[[int], np.ndarray]
+
+
+def whole(rows: int) -> np.ndarray:
+    """The share of a process that is alone."""
+    return np.arange(rows)
+
+
+def taken(batch: Any, share: Share) -> Any:
+    """The share of a whole batch, a named tuple of arrays."""
+    return type(batch)(*(array[share(len(array))] for array in batch))
+
+
+class Shared(grain.MapDataset):
+    """Of every `batch_size` elements one share, without asking for the others."""
+
+    def __init__(self, parent: grain.MapDataset, batch_size: int, share: Share):
+        super().__init__(parent)
+        self._batch_size, self._rows = batch_size, share(batch_size)
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, row = divmod(index, len(self._rows))
+        return self._parent[batch * self._batch_size + int(self._rows[row])]
+
+    def batched(self, **options: Any) -> grain.MapDataset:
+        """Its elements in batches: the shares of whole ones."""
+        return self.batch(len(self._rows), drop_remainder=True, **options)
 
 
 class Windows:
@@ -28,16 +63,20 @@ class Windows:
 
 
 def train_batches(
-    tokens: np.ndarray, sequence_length: int, batch_size: int, seed: int
+    tokens: np.ndarray,
+    sequence_length: int,
+    batch_size: int,
+    seed: int,
+    share: Share = whole,
 ) -> grain.DatasetIterator:
-    """An endless iterator of int32 [batch_size, sequence_length + 1].
+    """An endless iterator of int32 [batch_size, sequence_length + 1], or a share of it.
 
     Every epoch shows each window once, in an order of its own. The position is an
     integer: `get_state()` is JSON-able and `set_state` works on a fresh iterator.
     """
     windows = _enough(Windows(tokens, sequence_length), batch_size, "training")
     dataset = grain.MapDataset.source(windows).seed(seed).shuffle().repeat()
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    dataset = Shared(dataset, batch_size, share).batched()
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=1)
     return iter(dataset.to_iter_dataset(options))
 

@@ -8,6 +8,7 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Int
 
+from softmax_jax.data.batches import Share, taken, whole
 from softmax_jax.errors import UserError
 
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -34,6 +35,7 @@ def bucketed_batches(
     seed: int,
     *,
     multiple_of: int = 1,
+    share: Share = whole,
 ) -> grain.DatasetIterator:
     """An endless iterator of `PairBatch` of [rows, length], one shape per bucket.
 
@@ -41,7 +43,8 @@ def bucketed_batches(
     target with `end`. A batch has tokens // length rows, down to a `multiple_of` (the
     devices that share it), or all pairs of a bucket that has fewer. An epoch shows
     every pair once, but for those too few for a last batch: each epoch others.
-    `get_state()` is JSON-able, and `set_state` works on a fresh iterator.
+    `get_state()` is JSON-able, and `set_state` works on a fresh iterator. A share is
+    taken of whole batches.
     """
     datasets = []
     for number, (length, members) in enumerate(_buckets(pairs, lengths).items()):
@@ -56,6 +59,7 @@ def bucketed_batches(
         joined = partial(padded, length=length, end=end)
         datasets.append(shuffled.batch(rows, drop_remainder=True, batch_fn=joined))
     dataset = grain.MapDataset.concatenate(datasets).seed(seed).shuffle().repeat()
+    dataset = dataset.map(partial(taken, share=share))
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=1)
     return iter(dataset.to_iter_dataset(options))
 

@@ -13,6 +13,7 @@ import grain
 import numpy as np
 
 from softmax_jax.data import tfds_source
+from softmax_jax.data.batches import Share, Shared, whole
 from softmax_jax.data.glyphs import glyphs
 from softmax_jax.data.sources import verified
 from softmax_jax.errors import UserError
@@ -96,12 +97,17 @@ def load(config: ImagesConfig) -> ImageParts:
 
 
 def train_batches(
-    part: Source, batch_size: int, seed: int, shift: int = 0
+    part: Source,
+    batch_size: int,
+    seed: int,
+    shift: int = 0,
+    share: Share = whole,
 ) -> grain.DatasetIterator:
     """An endless iterator of `Images`, each once an epoch, in an order of its own.
 
-    With `shift` each is moved by up to so many pixels, at random. `get_state()` is
-    JSON-able, and `set_state` works on a fresh iterator.
+    With `shift` each is moved by up to so many pixels, at random. A share of the
+    batches reads its own images alone. `get_state()` is JSON-able, and `set_state`
+    works on a fresh iterator.
     """
     dataset = _dataset(part)
     if len(dataset) < batch_size:
@@ -111,7 +117,7 @@ def train_batches(
     dataset = dataset.seed(seed).shuffle().repeat()
     if shift:
         dataset = dataset.random_map(partial(_moved, shift=shift))
-    batches = dataset.batch(batch_size, batch_fn=_joined)
+    batches = Shared(dataset, batch_size, share).batched(batch_fn=_joined)
     options = grain.ReadOptions(num_threads=_threads(part), prefetch_buffer_size=1)
     return iter(batches.to_iter_dataset(options))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
-from softmax_jax.data.batches import Windows
+from softmax_jax.data.batches import Share, Shared, Windows, whole
 from softmax_jax.errors import UserError
 
 
@@ -15,13 +15,14 @@ def mixed_batches(
     sequence_length: int,
     batch_size: int,
     seed: int,
+    share: Share = whole,
 ) -> grain.DatasetIterator:
     """An endless iterator of int32 [batch_size, sequence_length + 1], row by row mixed.
 
     Of any n rows from the start, text i has n weights[i] / sum(weights), up to rounding
     and to a hundredth of the smallest weight. A text starts its next epoch, in another
-    order, whenever it has been seen whole. `get_state()` is JSON-able, and `set_state`
-    works on a fresh iterator.
+    order, whenever it has been seen whole. `share` gives a part of every batch.
+    `get_state()` is JSON-able, and `set_state` works on a fresh iterator.
     """
     if len(texts) != len(weights) or not texts or min(weights) <= 0:
         raise UserError(
@@ -41,4 +42,5 @@ def mixed_batches(
     ]
     mixed = grain.MapDataset.mix(endless, weights)
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=1)
-    return iter(mixed.batch(batch_size).to_iter_dataset(options))
+    batches = Shared(mixed, batch_size, share).batched()
+    return iter(batches.to_iter_dataset(options))

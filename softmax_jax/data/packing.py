@@ -1,12 +1,14 @@
 """Documents side by side in rows of one length, told apart by segment numbers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from softmax_jax.data.batches import Share, taken, whole
 from softmax_jax.errors import UserError
 
 
@@ -24,13 +26,15 @@ def packed_batches(
     sequence_length: int,
     batch_size: int,
     seed: int,
+    share: Share = whole,
 ) -> grain.DatasetIterator:
     """An endless iterator of `PackedBatch` with `sequence_length + 1` tokens a row.
 
     Documents come in an order of their own in every epoch and are encoded on the way,
     so a set larger than memory can be read by number. Each piece goes to the row that
     it fills best; a batch ends at the first piece that fits nowhere. `get_state()` is
-    JSON-able, and `set_state` works on a fresh iterator.
+    JSON-able, and `set_state` works on a fresh iterator. A share is taken of whole
+    batches.
     """
     if sequence_length < 1 or not len(documents):
         raise UserError(
@@ -50,7 +54,8 @@ def packed_batches(
         num_packing_bins=batch_size,
         shuffle_bins=False,
     )
-    return iter(rows.batch(batch_size).map(_batch))
+    batches = rows.batch(batch_size).map(_batch)
+    return iter(batches.map(partial(taken, share=share)))
 
 
 def predicted(

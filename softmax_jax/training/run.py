@@ -18,7 +18,7 @@ from softmax_jax.training.metrics import MetricsWriter
 from softmax_jax.training.profiler import profiler
 from softmax_jax.training.progress import progress_bar
 from softmax_jax.training.run_folder import note_environment
-from softmax_jax.training.sharding import put_batch
+from softmax_jax.training.sharding import Feed
 from softmax_jax.training.state import to_named
 from softmax_jax.training.tasks.base import Batch, Data, Means, Sums
 from softmax_jax.training.train_log import TrainLog
@@ -40,7 +40,8 @@ class Run:
     ):
         self.config, self.training = config, config.training
         self.program, self.data, self.checkpoints = program, data, checkpoints
-        self.batches = data.training()
+        self.feed = Feed(program.batch_sharding)
+        self.batches = data.training(self.feed.rows)
         host: programs.Host = {}
         if checkpoints.latest is not None:
             self.state, host = programs.restored(program, checkpoints)
@@ -106,13 +107,12 @@ class Run:
     def advance(self, log: TrainLog, dog: Watchdog) -> Sums:
         """Dispatches one step and, while it runs, reads what the one before left."""
         self.checkpoints.raise_if_failed()
-        batch = next(self.batches)
-        placed = put_batch(batch, self.program.batch_sharding)
-        self.state, values = self.program.train_step(self.state, placed)
+        batch = self.feed.put(next(self.batches))
+        self.state, values = self.program.train_step(self.state, batch)
         dog.dispatched(values)
         log.write_due()
         self.step += 1
-        log.add(self.step, values, self.data.units(batch))
+        log.add(self.step, values)
         return values
 
     def validate(self, log: TrainLog) -> None:
@@ -135,9 +135,7 @@ class Run:
     def evaluate(self, batches: Iterable[Batch]) -> Means:
         """Means over all that the batches count."""
         sums = [
-            self.program.eval_step(
-                self.state.params, put_batch(batch, self.program.batch_sharding)
-            )
+            self.program.eval_step(self.state.params, self.feed.put_whole(batch))
             for batch in batches
         ]
         total = jax.tree.map(lambda *x: float(np.sum(x)), *jax.device_get(sums))

@@ -107,10 +107,33 @@ def check_batch(training: TrainingConfig, mesh: Mesh) -> None:
         )
 
 
-def put_batch(batch: PyTree, sharding: NamedSharding) -> PyTree:
-    """A host batch as global arrays; each device is given its own rows."""
+class Feed:
+    """The way from a process to its devices: it makes the rows that these hold."""
 
-    def put(array: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+    def __init__(self, sharding: NamedSharding):
+        self.sharding = sharding
+        self._parts = math.prod(sharding.mesh.shape[name] for name in EXAMPLES)
+        held: Any = sharding.addressable_devices_indices_map((self._parts,))
+        self._own = sorted({part.start or 0 for (part,) in held.values()})
 
-    return jax.tree.map(put, batch)
+    def rows(self, batch_size: int) -> np.ndarray:
+        """Which rows of a batch are wanted of this process."""
+        return np.arange(batch_size).reshape(self._parts, -1)[self._own].reshape(-1)
+
+    def put(self, own: PyTree) -> PyTree:
+        """These rows of every array, made by every process, as global arrays."""
+        return jax.tree.map(self._put, own)
+
+    def put_whole(self, batch: PyTree) -> PyTree:
+        """A batch that every process made whole, as global arrays."""
+        return self.put(jax.tree.map(lambda x: x[self.rows(len(x))], batch))
+
+    def _put(self, own: np.ndarray) -> jax.Array:
+        size = len(own) // len(self._own)  # rows of a device
+        parts = own.reshape(len(self._own), size, *own.shape[1:])
+
+        def part(index: Any) -> np.ndarray:
+            return parts[self._own.index((index[0].start or 0) // size)]
+
+        shape = (size * self._parts, *own.shape[1:])
+        return jax.make_array_from_callback(shape, self.sharding, part)

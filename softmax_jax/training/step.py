@@ -63,6 +63,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         values = {name: x.astype(jnp.float32) / count for name, x in sums.items()}
+        values["count"] = count
         values["gradient_norm"] = optax.tree.norm(gradient)
         if isinstance(opt_state, SpikeState):
             values["skipped_steps"] = opt_state.skipped

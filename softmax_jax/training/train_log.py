@@ -15,7 +15,7 @@ from softmax_jax.training.metrics import Line, MetricsWriter
 from softmax_jax.training.progress import Progress
 
 Values = dict[str, float]
-LAST = ("gradient_norm", "skipped_steps")
+LAST = ("gradient_norm", "skipped_steps")  # shown as the last step left them
 
 
 class TrainingDiverged(UserError):
@@ -49,10 +49,9 @@ class TrainLog:
         self._step, self._window = step, list(window)
         self.restart_clock()
 
-    def add(self, step: int, values: dict[str, jax.Array], units: int) -> None:
-        """Notes what the step returned, and how many units it trained on."""
+    def add(self, step: int, values: dict[str, jax.Array]) -> None:
+        """Notes what the step returned: its `count` is that of units trained on."""
         self._step = step
-        self._units_timed += units
         self._window.append(values)
         self._progress.update()
 
@@ -75,7 +74,7 @@ class TrainLog:
 
     def restart_clock(self) -> None:
         """Starts to time steps anew, after work that is not training."""
-        self._start, self._units_timed = time.perf_counter(), 0
+        self._start, self._not_timed = time.perf_counter(), len(self._window)
 
     def record(self, values: Line) -> None:
         """Writes values of the current step that are not training losses."""
@@ -85,13 +84,14 @@ class TrainLog:
     def _write(self, window: Sequence[Values]) -> None:
         """Means over the window; norms and counts are those of its last step."""
         seconds = time.perf_counter() - self._start
-        rate = self._units_timed / seconds
+        timed = window[self._not_timed :]
+        rate = sum(values["count"] for values in timed) / seconds
         self.restart_clock()
         last = window[-1]
         means = {
             f"train_{name}": sum(values[name] for values in window) / len(window)
             for name in last
-            if name not in LAST
+            if name not in (*LAST, "count")
         }
         with jax.transfer_guard("allow"):  # one number in a log line
             learning_rate = float(jnp.asarray(self._schedule(self._step - 1)))

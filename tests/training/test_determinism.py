@@ -47,7 +47,7 @@ def test_a_run_compiled_anew_is_the_same_traced_once_and_without_hidden_transfer
     def count(event, seconds, *, fun_name="", **_):
         traced[fun_name] += event == TRACED
 
-    advance, put = runs.Run.advance, runs.put_batch
+    advance, put = runs.Run.advance, runs.Feed.put
 
     def guarded(*arguments):
         with jax.transfer_guard("disallow"):
@@ -58,7 +58,7 @@ def test_a_run_compiled_anew_is_the_same_traced_once_and_without_hidden_transfer
             return put(*arguments)
 
     monkeypatch.setattr(runs.Run, "advance", guarded)
-    monkeypatch.setattr(runs, "put_batch", meant)
+    monkeypatch.setattr(runs.Feed, "put", meant)
     jax.monitoring.register_event_duration_secs_listener(count)
     try:
         result = fit(config(watchdog=60.0), tmp_path)

@@ -16,12 +16,11 @@ from softmax_jax.training.program import read_checkpoint
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Path(__file__).parents[2] / "configs" / "lm.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = {
     "model.layers": 1,
     "model.width": 32,
     "optimizer.warmup": 2,
-    "training.sequence_length": 32,
     "training.steps": 200,
     "training.log_every": 20,
     "training.eval_every": 100,
@@ -29,16 +28,16 @@ TINY = {
     "training.checkpoint_every": 50,
     "mesh.fsdp": 2,
 }
+LM = TINY | {"training.sequence_length": 32}
 MAIN = "import sys; from softmax_jax.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def launch(folder, processes, **overrides):
+def launch(folder, processes, recipe="lm", tiny=LM):
     """The processes of one job, each of which owns its share of eight devices."""
     job = str(random.randrange(4096))
-    settings = TINY | {f"training.{name}": x for name, x in overrides.items()}
-    command = [sys.executable, "-c", MAIN, "train", f"{CONFIG}:quick"]
+    command = [sys.executable, "-c", MAIN, "train", f"{CONFIGS / recipe}.py:quick"]
     command += ["--folder", str(folder), *["--distributed"] * (processes > 1)]
-    command += [f"--config.{name}={value}" for name, value in settings.items()]
+    command += [f"--config.{name}={value}" for name, value in tiny.items()]
     devices = f"--xla_force_host_platform_device_count={8 // processes}"
     return [
         subprocess.Popen(
@@ -116,6 +115,20 @@ def test_sigterm_of_one_process_stops_both_and_the_run_ends_the_same(whole, tmp_
     assert ended[0].keys() == undisturbed[0].keys()
     for name, array in ended[0].items():
         np.testing.assert_array_equal(array, undisturbed[0][name], err_msg=name)
+
+
+def test_what_is_judged_in_two_processes_is_judged_as_in_one(tmp_path):
+    tiny = TINY | {"training.steps": 20, "model.heads": 2, "model.normalizer": "ssmax"}
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        codes, printed = finish(launch(folder, processes, "vit", tiny))
+        assert codes == [0] * processes, printed
+        found.append(read_metrics(folder / "vit-quick")[-1])
+    one, two = found
+    assert one["step"] == two["step"] == 20
+    assert one["test_accuracy"] == pytest.approx(two["test_accuracy"], abs=1e-6)
+    assert one["test_loss"] == pytest.approx(two["test_loss"], rel=1e-5)
 
 
 def test_without_a_job_there_is_one_sentence(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from softmax_jax.training import program as programs
-from softmax_jax.training.sharding import put_batch
+from softmax_jax.training.sharding import Feed
 from softmax_jax.training.tasks import language_model
 
 WAYS = {
@@ -26,7 +26,7 @@ def run(config, steps=3):
         state, losses = program.initial(), []
         for batch in tokens:
             state, values = program.train_step(
-                state, put_batch(batch, program.batch_sharding)
+                state, Feed(program.batch_sharding).put(batch)
             )
             losses.append(float(values["loss"]))
     return losses, state
@@ -84,14 +84,14 @@ def test_loss_is_the_mean_cross_entropy_of_the_next_token(config):
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -np.take_along_axis(log_p, tokens[:, 1:, None], -1).mean()
     with jax.set_mesh(program.mesh):
-        found = program.eval_step(params, put_batch(tokens, program.batch_sharding))
+        found = program.eval_step(params, Feed(program.batch_sharding).put(tokens))
     assert found["count"] == 8 * 16
     np.testing.assert_allclose(found["loss"] / 128, expected, rtol=1e-6)
 
 
 def test_the_state_is_donated(config):
     program = programs.build(config())
-    tokens = put_batch(np.zeros((8, 17), np.int32), program.batch_sharding)
+    tokens = Feed(program.batch_sharding).put(np.zeros((8, 17), np.int32))
     with jax.set_mesh(program.mesh):
         state = program.initial()
         program.train_step(state, tokens)

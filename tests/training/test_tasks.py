@@ -14,7 +14,7 @@ from softmax_jax.training import program as programs
 from softmax_jax.training.config import filled_in
 from softmax_jax.training.metrics import read_metrics
 from softmax_jax.training.run_folder import read_config
-from softmax_jax.training.sharding import put_batch
+from softmax_jax.training.sharding import Feed
 from softmax_jax.training.tasks import base, load
 from softmax_jax.training.tasks import objective as objective_of
 
@@ -142,7 +142,7 @@ def test_parts_of_a_batch_count_by_their_tokens(pairs_file, tmp_path):
         rng = np.random.default_rng(1)
         lengths = ((2, 3), (1, 9), (12, 14), (5, 0))
         rows = [tuple(rng.integers(2, 60, n) for n in pair) for pair in lengths]
-        batch = put_batch(padded(rows, 16, 1), program.batch_sharding)
+        batch = Feed(program.batch_sharding).put(padded(rows, 16, 1))
         with jax.set_mesh(program.mesh):
             state, values = program.train_step(program.initial(), batch)
         found.append((values, state.params))

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Shaped
 
 from softmax_jax.attention.partition import Partition
+from softmax_jax.data.batches import Share, whole
 from softmax_jax.training.config import RunConfig
 from softmax_jax.training.flops import step_flops
 
@@ -65,22 +66,18 @@ class Objective(abc.ABC):
 class Data(abc.ABC):
     """Batches for an objective, and the configuration with what the data decide."""
 
-    unit: ClassVar[str] = "tokens"
+    unit: ClassVar[str] = "tokens"  # what the objective counts
 
     def __init__(self, config: RunConfig):
         self.config = config
 
     @abc.abstractmethod
-    def training(self) -> grain.DatasetIterator:
-        """An endless iterator of batches whose state is JSON-able."""
+    def training(self, share: Share = whole) -> grain.DatasetIterator:
+        """An endless iterator of a share of every batch; its state is JSON-able."""
 
     @abc.abstractmethod
     def validation(self) -> Iterator[Batch]:
         """Some batches, the same at every call."""
-
-    @abc.abstractmethod
-    def units(self, batch: Batch) -> int:
-        """How many tokens or images a batch of numpy arrays trains on."""
 
     def judge(self, model: Any, evaluate: Callable[[Iterator[Batch]], Means]) -> Means:
         """What is measured once, after the last step, on the part kept for it."""

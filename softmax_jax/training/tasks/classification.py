@@ -8,11 +8,11 @@ from typing import Any
 import grain
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from softmax_jax.attention.partition import Partition
 from softmax_jax.data import images
+from softmax_jax.data.batches import Share, whole
 from softmax_jax.data.images import Images
 from softmax_jax.errors import UserError
 from softmax_jax.nn import VisionTransformer
@@ -68,18 +68,15 @@ class Data(base.Data):
         super().__init__(filled_in(config, classes=len(parts.classes), **sizes))
         self.parts, self._training = parts, config.training
 
-    def training(self) -> grain.DatasetIterator:
+    def training(self, share: Share = whole) -> grain.DatasetIterator:
         rows, seed = self._training.batch_size, self._training.seed
         shift = self.config.data.shift
-        return images.train_batches(self.parts.train, rows, seed, shift)
+        return images.train_batches(self.parts.train, rows, seed, shift, share)
 
     def validation(self) -> Iterator[Images]:
         rows = self._training.batch_size
         found = images.evaluation_batches(self.parts.validation, rows)
         return islice(found, self._training.eval_batches)
-
-    def units(self, batch: Images) -> int:
-        return int((np.asarray(batch.labels) >= 0).sum())
 
     def judge(
         self, model: Any, evaluate: Callable[[Iterator[Images]], base.Means]

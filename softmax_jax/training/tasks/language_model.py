@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 
 from softmax_jax.attention.partition import Partition
 from softmax_jax.data import batches, mixing, packing, text
+from softmax_jax.data.batches import Share, whole
 from softmax_jax.data.packing import PackedBatch
 from softmax_jax.errors import UserError
 from softmax_jax.nn import Transformer
@@ -81,13 +82,13 @@ class Windows(base.Data):
         self.corpus, self._training = corpus, config.training
         self._weights = config.data.weights or tuple(map(len, corpus.sources))
 
-    def training(self) -> grain.DatasetIterator:
+    def training(self, share: Share = whole) -> grain.DatasetIterator:
         training = self._training
         shape = (training.sequence_length, training.batch_size, training.seed)
         sources = self.corpus.sources
         if len(sources) == 1:
-            return batches.train_batches(self.corpus.train, *shape)
-        return mixing.mixed_batches(sources, self._weights, *shape)
+            return batches.train_batches(self.corpus.train, *shape, share)
+        return mixing.mixed_batches(sources, self._weights, *shape, share)
 
     def validation(self) -> Iterator[np.ndarray]:
         training = self._training
@@ -98,9 +99,6 @@ class Windows(base.Data):
             training.eval_batches,
         )
 
-    def units(self, batch: np.ndarray) -> int:
-        return batch.shape[0] * (batch.shape[1] - 1)
-
 
 class Documents(base.Data):
     """Rows of whole documents; none sees another."""
@@ -109,17 +107,16 @@ class Documents(base.Data):
         super().__init__(filled_in(config, vocabulary=documents.codec.size))
         self.documents, self._training = documents, config.training
 
-    def training(self) -> grain.DatasetIterator:
-        return self._packed(self.documents.train, self._training.seed)
+    def training(self, share: Share = whole) -> grain.DatasetIterator:
+        return self._packed(self.documents.train, self._training.seed, share)
 
     def validation(self) -> Iterator[PackedBatch]:
         found = self._packed(self.documents.validation, 0)
         return islice(found, self._training.eval_batches)
 
-    def units(self, batch: PackedBatch) -> int:
-        return int(packing.predicted(batch.segment_ids).sum())
-
-    def _packed(self, documents: Any, seed: int) -> grain.DatasetIterator:
+    def _packed(
+        self, documents: Any, seed: int, share: Share = whole
+    ) -> grain.DatasetIterator:
         training = self._training
         return packing.packed_batches(
             documents,
@@ -127,6 +124,7 @@ class Documents(base.Data):
             training.sequence_length,
             training.batch_size,
             seed,
+            share,
         )
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 
 from softmax_jax.attention.partition import Partition
 from softmax_jax.data import buckets, pairs
+from softmax_jax.data.batches import Share, whole
 from softmax_jax.data.buckets import PairBatch
 from softmax_jax.data.subwords import END, MOST_LINES, Subwords
 from softmax_jax.errors import UserError
@@ -70,8 +71,18 @@ class Data(base.Data):
         super().__init__(filled_in(config, vocabulary=codec.size))
         self.text, self.codec, self._training = text, codec, config.training
 
-    def training(self) -> grain.DatasetIterator:
-        return self._bucketed(self.text.train, self._training.seed)
+    def training(self, share: Share = whole) -> grain.DatasetIterator:
+        training = self._training
+        rows, length = training.batch_size, training.sequence_length
+        return buckets.bucketed_batches(
+            self._fitting(self.text.train),
+            [length >> halvings for halvings in reversed(range(BUCKETS))],
+            rows * length,
+            END,
+            training.seed,
+            multiple_of=rows,
+            share=share,
+        )
 
     def validation(self) -> Iterator[PairBatch]:
         """Pairs that fit, shortest first; the last batch is filled up."""
@@ -84,9 +95,6 @@ class Data(base.Data):
         for start in range(0, len(chosen), rows):
             part = chosen[start : start + rows]
             yield _filled(buckets.padded(part, length, END), rows)
-
-    def units(self, batch: PairBatch) -> int:
-        return int(np.asarray(batch.target_visible).sum())
 
     def judge(
         self, model: Any, evaluate: Callable[[Iterator[PairBatch]], base.Means]
@@ -128,14 +136,6 @@ class Data(base.Data):
                     found[i] = self.codec.decode(row)
                 bar.update(len(numbers))
         return [found[i] for i in range(len(encoded))]
-
-    def _bucketed(self, part: pairs.Pairs, seed: int) -> grain.DatasetIterator:
-        training = self._training
-        rows, length = training.batch_size, training.sequence_length
-        lengths = [length >> halvings for halvings in reversed(range(BUCKETS))]
-        return buckets.bucketed_batches(
-            self._fitting(part), lengths, rows * length, END, seed, multiple_of=rows
-        )
 
     def _fitting(self, part: pairs.Pairs) -> list[buckets.Encoded]:
         """The encoded pairs that are no longer than a sequence."""
