@@ -75,15 +75,21 @@ def trime_loss(
 
     Layer and memory share one normalizer. An empty memory leaves the cross-entropy.
     """
-    z, labels, counted = _counted(logits, labels)
+    z, clipped, _ = _counted(logits, labels)
+    label = jnp.take_along_axis(z, clipped[..., None], axis=-1)[..., 0]
+    return joint_loss(jax.nn.logsumexp(z, axis=-1), label, scores, memory, labels)
+
+
+def joint_loss(
+    mass: PerQuery, label: PerQuery, scores: Scores, memory: Memory, labels: Labels
+) -> PerQuery:
+    """`trime_loss` from log sum_w e^z_w and z at the label, which is all it needs."""
+    counted = labels >= 0
     visible = memory.visible & counted[..., None]
-    s = rows.hide(scores.astype(z.dtype), visible)
+    s = rows.hide(scores.astype(mass.dtype), visible)
     match = visible & _holds(memory, labels)
-    label = jnp.take_along_axis(z, labels[..., None], axis=-1)
-    mass = jax.nn.logsumexp(z, axis=-1, keepdims=True)
-    return jnp.where(
-        counted, _together(mass, s, visible) - _together(label, s, match), 0
-    )
+    whole = _together(mass[..., None], s, visible)
+    return jnp.where(counted, whole - _together(label[..., None], s, match), 0)
 
 
 def _together(first: Array, s: Array, where: Array) -> Array:

@@ -1,7 +1,7 @@
 """Attention with any normalizer: projections, positions, heads, cache."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ class Attended(NamedTuple):
     """What a layer gives back; what was not asked for is None."""
 
     output: Array
-    cache: Cache | None
+    cache: Any  # Cache; of a head with a memory StateCache
     weights: Array | None
     cross_weights: Array | None = None
 

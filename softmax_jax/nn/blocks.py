@@ -14,7 +14,6 @@ from softmax_jax.errors import UserError
 from softmax_jax.nn.attention import (
     Attended,
     Attention,
-    Cache,
     CrossAttention,
     Memory,
 )
@@ -152,7 +151,7 @@ def run_blocks(
     *,
     remat: str,
     start: Array | int = 0,
-    caches: Sequence[Cache] | None = None,
+    caches: Sequence[Any] | None = None,  # of the blocks, then others
     memory: Memory | Sequence[Memory] | None = None,
     return_weights: bool = False,
     **options: Any,

@@ -1,8 +1,13 @@
-"""The parameters of heads that are more than a matrix."""
+"""What heads have that are more than a matrix: parameters, and a memory."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from softmax_jax.losses.histalign import Memory, decoder_memory
 
 
 class MixtureLatents(nnx.Module):
@@ -26,3 +31,36 @@ class MixtureLatents(nnx.Module):
     ) -> tuple[Float[Array, "*b k w"], Float[Array, "*b k"]]:
         shape = (*x.shape[:-1], self.components, x.shape[-1])
         return jnp.tanh(self.latent(x)).reshape(shape), self.prior(x)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StateCache:
+    """States [B, capacity, W] and the tokens read there, written up to a position."""
+
+    states: Array
+    tokens: Array
+
+    def write(self, states: Array, tokens: Array, start: Array | int) -> "StateCache":
+        """With the new states and tokens written at position `start`."""
+        put = jax.lax.dynamic_update_slice_in_dim
+        return StateCache(
+            put(self.states, states, start, 1), put(self.tokens, tokens, start, 1)
+        )
+
+    def memory(
+        self, start: Array | int, queries: int, segments: Array | None = None
+    ) -> Memory:
+        """What queries at `start` and on see: earlier states, and the tokens after."""
+        following = jnp.roll(self.tokens, -1, axis=1)
+        seen = segmented(decoder_memory(following), segments)
+        visible = jax.lax.dynamic_slice_in_dim(seen.visible, start, queries, axis=1)
+        return seen._replace(visible=visible)
+
+
+def segmented(memory: Memory, segments: Int[Array, "b t"] | None) -> Memory:
+    """The memory of each document alone, where `segments` tells them apart."""
+    if segments is None:
+        return memory
+    own = segments[:, :, None] == segments[:, None, :]
+    return memory._replace(visible=memory.visible & own)

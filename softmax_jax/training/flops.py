@@ -10,7 +10,7 @@ a normalizer does with a score, which is no product of matrices.
 
 import jax
 
-from softmax_jax.heads import parse_head
+from softmax_jax.heads import Mixture, parse_head
 from softmax_jax.nn import EncoderDecoderConfig, TransformerConfig
 from softmax_jax.nn import VisionTransformerConfig as VisionConfig
 from softmax_jax.nn.config import BlocksConfig
@@ -71,9 +71,10 @@ def utilization(
 
 def _head(config: TransformerConfig) -> float:
     """Those of the head for one token; a mixture has its latents and several heads."""
-    if config.head is None:
+    head = None if config.head is None else parse_head(config.head)
+    if not isinstance(head, Mixture):
         return float(config.width * config.vocabulary)
-    mixed = parse_head(config.head).components
+    mixed = head.components
     return float(config.width * mixed * (config.vocabulary + config.width + 1))
 
 

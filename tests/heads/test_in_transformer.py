@@ -21,6 +21,8 @@ HEADS = {
     "mos": dict(head="mos(components=3)"),
     "mos untied link": dict(head="mos(components=3)", tied=False, link="sigsoftmax"),
     "moss": dict(head="moss(components=3)"),
+    "cache": dict(head="cache"),
+    "cache untied link": dict(head="cache", tied=False, link="sigsoftmax"),
 }
 
 
@@ -32,15 +34,17 @@ def build(**options) -> nn.Transformer:
 def test_losses_are_those_of_the_logits(name: str) -> None:
     """Values and the gradients of every parameter."""
     model = build(**HEADS[name])
-    smoothing = 0.0 if "mos" in name else 0.1
+    smoothing = 0.0 if "head" in HEADS[name] else 0.1
+    # A cache has the token after a state, which is its label.
+    labels = jnp.concatenate([TOKENS[:, 1:], LABELS[:, -1:]], axis=1)
 
     def ours(model):
         states, _ = model.states(TOKENS)
-        return model.losses(states, LABELS, label_smoothing=smoothing).mean()
+        return model.losses(states, labels, label_smoothing=smoothing).mean()
 
     def dense(model):
         log_p = jax.nn.log_softmax(model(TOKENS))
-        target = optax.smooth_labels(jax.nn.one_hot(LABELS, 11), smoothing)
+        target = optax.smooth_labels(jax.nn.one_hot(labels, 11), smoothing)
         return -(target * log_p).sum(-1).mean()
 
     found = nnx.jit(nnx.value_and_grad(ours))(model)
@@ -55,6 +59,55 @@ def test_the_logits_of_a_mixture_are_log_probabilities() -> None:
     np.testing.assert_allclose(jnp.exp(logits).sum(-1), 1, rtol=1e-5)
     sampled = nn.generate(model, TOKENS[:, :3], 4, key=jax.random.key(0))
     assert sampled.shape == (2, 7)
+
+
+def test_a_cache_says_again_what_it_read() -> None:
+    """By hand: every earlier state adds e^(h.h' / sqrt d) to the token after it."""
+    model = build(head="cache")
+    states, _ = model.states(TOKENS)
+    logits, _ = model.run(TOKENS)
+    mass = jnp.exp(model.logits(states))
+    t = TOKENS.shape[1]
+    for i in range(t - 1):
+        score = jnp.exp((states @ states[:, i, :, None])[..., 0] / 4)
+        score = jnp.where(jnp.arange(t) > i, score, 0)
+        mass += score[..., None] * jax.nn.one_hot(TOKENS[:, i + 1], 11)[:, None]
+    expected = mass / mass.sum(-1, keepdims=True)
+    np.testing.assert_allclose(jnp.exp(logits), expected, rtol=2e-5)
+
+
+def test_a_cache_decodes_step_by_step_what_it_makes_of_the_whole() -> None:
+    model = build(head="cache")
+    whole, _ = model.run(TOKENS)
+    logits, layers = model.run(TOKENS[:, :3], caches=model.empty_caches(2, 7))
+    parts = [logits]
+    for t in range(3, 7):
+        caches = [layer.cache for layer in layers]
+        logits, layers = model.run(TOKENS[:, t : t + 1], start=t, caches=caches)
+        parts.append(logits)
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
+    sampled = nn.generate(model, TOKENS[:, :3], 4, key=jax.random.key(0))
+    assert sampled.shape == (2, 7)
+
+
+def test_documents_that_are_packed_do_not_see_each_others_cache() -> None:
+    model = build(head="cache")
+    segments = jnp.asarray([[1, 1, 1, 2, 2, 2, 2]] * 2, jnp.int32)
+    packed, _ = model.run(TOKENS, segment_ids=segments)
+    alone, _ = model.run(TOKENS[:, :3])
+    np.testing.assert_allclose(packed[:, :3], alone, atol=1e-5)
+    states, _ = model.states(TOKENS, segment_ids=segments)
+    losses = model.losses(states[:, :-1], TOKENS[:, 1:], segment_ids=segments[:, :-1])
+    expected = optax.softmax_cross_entropy_with_integer_labels(
+        packed[:, :-1], TOKENS[:, 1:]
+    )
+    inside = np.array([0, 1, 3, 4, 5])
+    np.testing.assert_allclose(losses[:, inside], expected[:, inside], atol=1e-5)
+
+
+def test_a_cache_sees_whole_sequences() -> None:
+    with pytest.raises(sj.UserError, match='head="cache" looks at whole sequences'):
+        build(head="cache").states(TOKENS, partition=sj.Partition(sequence="context"))
 
 
 def test_a_mixture_ranks_both_diagonals_where_one_softmax_cannot() -> None:

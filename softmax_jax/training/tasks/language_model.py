@@ -53,7 +53,9 @@ class Objective(base.Objective):
             losses = base.cross_entropy(model.logits(states), targets, smoothing)
         else:
             split = self._split(partition)
-            losses = model.losses(states, targets, label_smoothing=smoothing, **split)
+            losses = model.losses(
+                states, targets, segment_ids=own, label_smoothing=smoothing, **split
+            )
         return {"loss": losses.sum(where=counted), "count": counted.sum()}
 
     def _split(self, partition: Partition | None) -> dict[str, Any]:
