@@ -47,7 +47,7 @@ class Claim:
     treatment: str = ""
     control: str | None = None
     direction: str = "higher"
-    margin: float = 0.0
+    margin: float | int = 0.0
     exact: bool = False
     paper_effect: float | None = None
     sizes: tuple[str, ...] = ()

@@ -73,19 +73,21 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def run(experiment: Experiment, seeds: int) -> list[results.Result]:
+def run(experiment: Experiment, seeds: int, first: int = 0) -> list[results.Result]:
     """Runs what is not finished yet; every finished arm and seed is on disk at once.
 
-    Seeds 0, 1, ... are shared by all arms of a study: the same data and, where the
+    Seeds `first`, `first` + 1, ... are shared by all arms of a study: the same data and, where the
     shapes agree, the same initial parameters, so differences between arms are paired.
     """
     if seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
+    if first < 0:
+        raise UserError(f"the first seed must not be negative, got {first}")
     planned = arms(experiment)
     return [
         _one(experiment, arm, seed)
         for arm in planned
-        for seed in range(min(seeds, arm.most_seeds or seeds))
+        for seed in range(first, first + min(seeds, arm.most_seeds or seeds))
     ]
 
 

@@ -23,8 +23,12 @@ from softmax_jax.evidence.studies import (
     many_classes_figures,
     multilabel,
     multilabel_figures,
+    narrow_head,
+    rank_law,
+    sigsoftmax_figures,
     sparsity_line,
     spectral_aware,
+    teacher_student,
     translation,
     translation_figures,
 )
@@ -74,6 +78,13 @@ STUDIES = {
     "loss_speed": Study(loss_speed.LossSpeedConfig, loss_speed.run),
     "ambiguous_templates": Study(histalign.HistAlignConfig, histalign.run),
     "two_modalities": Study(spectral_aware.SpectralAwareConfig, spectral_aware.run),
+    "rank_law": Study(
+        rank_law.RankLawConfig, rank_law.run, sigsoftmax_figures.draw_singular_values
+    ),
+    "teacher_student": Study(teacher_student.TeacherStudentConfig, teacher_student.run),
+    "narrow_head": Study(
+        narrow_head.NarrowHeadConfig, narrow_head.run, sigsoftmax_figures.draw_losses
+    ),
 }
 
 
