@@ -1,5 +1,5 @@
-# make demo | test | test-all | check-tpu | lint | readme | benchmark. Needs Python 3.11 to 3.13,
-# make and a package index.
+# make demo | test | test-all | check-tpu | check-gpu | lint | readme | benchmark. Needs
+# Python 3.11 to 3.13, make and a package index.
 
 VENV ?= .venv
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 ARGS ?=
 
-.PHONY: demo test test-all check-tpu lint readme benchmark
+.PHONY: demo test test-all check-tpu check-gpu lint readme benchmark
 
 demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
@@ -21,6 +21,12 @@ test-all: $(VENV)/installed
 check-tpu: $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --editable '.[tpu]'
 	$(VENV)/bin/python -m pytest -m "slow or not slow" tests/kernels
+
+check-gpu: $(VENV)/installed
+	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo \
+	"The kernels for GPUs need Python 3.12 or 3.13: make check-gpu PYTHON=python3.12"; exit 1; }
+	$(VENV)/bin/pip install --quiet --editable '.[gpu]'
+	$(VENV)/bin/python -m pytest -m "slow or not slow" tests/kernels/test_gpu_*.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests/test_lint.py

@@ -17,7 +17,7 @@ import softmax_jax as sj
 from softmax_jax.catalogue import query_scale_table
 from softmax_jax.errors import UserError
 from softmax_jax.evidence import doctor, experiment, locate, report, results
-from softmax_jax.evidence.laboratory import examination
+from softmax_jax.evidence.laboratory import examination, tpu_compiler
 from softmax_jax.evidence.studies import registry
 from softmax_jax.training import compiled, distributed
 from softmax_jax.training.config import RunConfig, from_mapping
@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", help="folder name, such as scalable_softmax")
     run.add_argument("--size", default="quick", help="demo, quick, small or paper")
     run.add_argument("--seeds", type=int, default=3)
+    run.add_argument("--first-seed", type=int, default=0)
     run.set_defaults(function=_run, overrides=[])
     train = commands.add_parser("train", help="train one model")
     train.add_argument("config", help="a file and perhaps a size: configs/lm.py:quick")
@@ -65,11 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--distributed", action="store_true", help="join the processes of this job"
     )
     train.set_defaults(function=_train, overrides=[])
-    compiled_ = commands.add_parser("compile", help="a training step, for absent chips")
+    compiled_ = commands.add_parser("compile", help="for chips that are not here")
     compiled_.add_argument(
-        "config", help="as for train, or an experiment: scalable_softmax:paper"
+        "config",
+        help="a training step, as for train, or of an experiment: "
+        "scalable_softmax:paper; with --target a normalizer, as for check",
     )
-    compiled_.add_argument("--topology", required=True, help="such as v5p:8x8x8")
+    chips = compiled_.add_mutually_exclusive_group(required=True)
+    chips.add_argument("--topology", help="of a training step, such as v5p:8x8x8")
+    chips.add_argument("--target", help="of attention: v5e, v5p, v6e or tpu7x")
     compiled_.set_defaults(function=_compile, overrides=[])
     shown = commands.add_parser("report", help="tables, verdicts and figures of a run")
     shown.add_argument("experiment")
@@ -107,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     planned = _experiment(arguments, arguments.size, arguments.overrides)
-    experiment.run(planned, arguments.seeds)
+    experiment.run(planned, arguments.seeds, arguments.first_seed)
     found = results.read_all(planned.folder)
     report_path, drawn = _write_report(planned, found)
     _show(report.summary(planned, found))
@@ -146,6 +151,11 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _compile(arguments: argparse.Namespace) -> None:
+    if arguments.target is not None:
+        for line in tpu_compiler.report(arguments.config, arguments.target):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        return
     for title, config in _run_configs(arguments).items():
         found = compiled.compile_step(config, arguments.topology)
         for name, value in (found.lines() | {"of": title}).items():

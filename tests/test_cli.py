@@ -115,6 +115,8 @@ def test_an_interrupted_experiment_goes_on(
     # Every arm once, and the one that needs another's parameters last.
     assert [label.split()[1] for label in done] == ["ssmax", "ssmax", "a", "a"]
     assert len(set(done)) == 4
+    assert run("run", "tiny", "--seeds", "1", "--first-seed", "7") == 0
+    assert [label.split()[-1] for label in done[4:]] == ["7", "7"]
     capsys.readouterr()
     assert run("run", "tiny", "--config.lookup.base.steps=9") == 2
     assert "holds a result of another configuration" in capsys.readouterr().err
@@ -130,6 +132,7 @@ def test_an_interrupted_experiment_goes_on(
         (["tiny", "--config.lookp.base.steps=3"], "no lookp; nearest: lookup"),
         (["tiny", "--config.lookup.base=3"], "only single settings"),
         (["tiny", "--seeds", "0"], "seeds must be at least 1"),
+        (["tiny", "--first-seed", "-1"], "the first seed must not be negative"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped
 
 from softmax_jax.attention.arrange import arrange, check_operands
+from softmax_jax.attention.kernels.twins import constants
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.partition import Partition
 from softmax_jax.attention.per_device import check_whole, per_device
@@ -24,7 +25,7 @@ from softmax_jax.target import platform
 
 log = logging.getLogger(__name__)
 
-IMPLEMENTATIONS = ("reference", "chunked", "mosaic_tpu")
+IMPLEMENTATIONS = ("reference", "chunked", "mosaic_gpu", "cudnn", "mosaic_tpu")
 # Scores of one head from which `chunked` is the default: on a CPU those that its cache
 # does not hold for all heads at once, elsewhere those that take much memory.
 LARGE_ON_CPU = 1 << 16
@@ -77,9 +78,10 @@ def dot_product_attention(
       logits_soft_cap: a in a * tanh(scale * q.k / a).
       query_scale: c, which multiplies the scores of a query given what it sees: a spec
         string ("log_length(scale=0.43)") or a `QueryScale`, with parameters as above.
-      implementation: "reference", "chunked" or "mosaic_tpu", the kernels for TPUs; a
-        sequence takes the first that can serve. None takes the kernels on a TPU where
-        they can, and chooses by size elsewhere. The choice is logged at level DEBUG.
+      implementation: "reference", "chunked", "mosaic_tpu" or "mosaic_gpu", the kernels
+        for TPUs and for Hopper GPUs, or "cudnn"; a sequence takes the first that can
+        serve. None takes the kernels on a TPU where they can, and chooses by size
+        elsewhere. The choice is logged at level DEBUG.
       return_weights: also returns the weights [B, H, T, S]; the reference alone can.
       return_stats: also returns `Statistics`, named fields of [B, H, T].
       partition: how the operands lie on the mesh in use: each device then attends with
@@ -125,7 +127,13 @@ def dot_product_attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
 
     def attend(implementation: str) -> Results:
-        plan = Plan(implementation, offset, return_weights, return_stats)
+        plan = Plan(
+            implementation,
+            offset,
+            return_weights,
+            return_stats,
+            known=constants(normalizer),
+        )
         if partition is None:
             check_whole(implementation)
         return _attend(operands, scale, logits_soft_cap, plan=plan, partition=partition)

@@ -12,7 +12,7 @@ from softmax_jax.attention.context import gather, ulysses
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.partial import check_parts
 from softmax_jax.attention.partition import Axes, Partition, devices, names
-from softmax_jax.attention.plan import Plan, Results
+from softmax_jax.attention.plan import KERNELS, Plan, Results
 from softmax_jax.attention.ring import ring
 from softmax_jax.attention.turns import how_pair_lies
 from softmax_jax.errors import UserError
@@ -43,7 +43,7 @@ def per_device(
 def check_whole(implementation: str) -> None:
     """Refuses kernels where devices share a call and nothing says how."""
     mesh = jax.sharding.get_abstract_mesh()
-    if implementation == "mosaic_tpu" and any(mesh.shape[n] > 1 for n in _own_axes()):
+    if implementation in KERNELS and any(mesh.shape[n] > 1 for n in _own_axes()):
         raise NotImplementedError(
             f"{implementation} needs partition= on a mesh of several devices, for the "
             "compiler cannot split a kernel"
@@ -118,10 +118,10 @@ def _local(plan: Plan, operands: Operands, partition: Partition) -> Callable[...
         return functools.partial(gather, plan, partition)
     if partition.method == "ulysses":
         return functools.partial(ulysses, plan, partition)
-    if plan.return_weights or plan.implementation == "mosaic_tpu":
+    if plan.return_weights or plan.implementation in KERNELS:
         reason = "holds the weights that return_weights asks for"
         if not plan.return_weights:
-            reason = "computes by the kernels of mosaic_tpu"
+            reason = f"computes by the kernels of {plan.implementation}"
         raise NotImplementedError(f'partition: method="ring" never {reason}')
     check_parts(operands)
     pairs = [how_pair_lies(x) for x in jax.tree.leaves((operands.bias, operands.mask))]

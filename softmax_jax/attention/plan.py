@@ -8,11 +8,15 @@ import jax
 from jax import Array
 
 from softmax_jax.attention.chunked import by_blocks
+from softmax_jax.attention.kernels.mosaic_gpu.attend import mosaic_gpu
+from softmax_jax.attention.kernels.mosaic_gpu.cudnn import cudnn
 from softmax_jax.attention.kernels.mosaic_tpu.attend import mosaic_tpu
+from softmax_jax.attention.kernels.twins import Constants
 from softmax_jax.attention.operands import Operands, over_heads
 from softmax_jax.attention.reference import attend
 from softmax_jax.attention.statistics import Statistics
 
+KERNELS = ("mosaic_tpu", "mosaic_gpu", "cudnn")
 Results = tuple[Array, Array | None, Statistics | None]
 
 
@@ -24,6 +28,8 @@ class Plan:
     offset: int | None
     return_weights: bool
     return_stats: bool
+    # What is known of the normalizer before its parameters become arrays.
+    known: Constants = ()
 
     def __post_init__(self) -> None:
         if self.implementation == "reference":
@@ -33,8 +39,10 @@ class Plan:
                 f"{self.implementation} never holds the weights that return_weights "
                 "asks for"
             )
-        if self.implementation == "mosaic_tpu" and self.return_stats:
-            raise NotImplementedError("mosaic_tpu gives no statistics of rows")
+        if self.implementation in KERNELS and self.return_stats:
+            raise NotImplementedError(
+                f"{self.implementation} gives no statistics of rows"
+            )
 
     def each_head(self, f: Callable[[Operands], Any], operands: Operands) -> Any:
         """f, which takes rows of one head to a tree of [T, ...], of all heads."""
@@ -47,7 +55,17 @@ class Plan:
     ) -> Results:
         """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
         if self.implementation == "mosaic_tpu":
-            output = mosaic_tpu(operands, scale, soft_cap, offset=self.offset)
+            output = mosaic_tpu(
+                operands, scale, soft_cap, offset=self.offset, known=self.known
+            )
+            return output, None, None
+        if self.implementation == "mosaic_gpu":
+            output = mosaic_gpu(
+                operands, scale, soft_cap, offset=self.offset, known=self.known
+            )
+            return output, None, None
+        if self.implementation == "cudnn":
+            output = cudnn(operands, scale, soft_cap, offset=self.offset)
             return output, None, None
 
         def head(operands: Operands) -> Results:

@@ -41,6 +41,8 @@ def by_kernels(
 ) -> jax.Array:
     """`sj.dot_product_attention`, by the kernels."""
     cap = options.pop("logits_soft_cap", None)
+    known = options.pop("known", ())
+    generation = options.pop("generation", "v5e")
     if query_scale is not None:
         query_scale = parse_query_scale(query_scale)
     options = NOTHING | {"is_causal": False} | options
@@ -48,11 +50,19 @@ def by_kernels(
         q, k, v, bias, mask, sj.parse(normalizer), query_scale, **options
     )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    o = mosaic_tpu(operands, scale, cap, offset=offset, blocks=(128, 128))
+    o = mosaic_tpu(
+        operands,
+        scale,
+        cap,
+        offset=offset,
+        known=known,
+        blocks=(128, 128),
+        generation=generation,
+    )
     return jnp.moveaxis(o.reshape(o.shape[0], -1, *o.shape[3:]), 1, 2)
 
 
-def by_reference(*args, **options) -> jax.Array:
+def by_reference(*args, known=(), generation=None, **options) -> jax.Array:
     return sj.dot_product_attention(*args, implementation="reference", **options)
 
 

@@ -22,8 +22,11 @@ pytestmark = [
 TOPOLOGIES = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1")
 
 
-def gradients(normalizer, heads: int, *, parameters: bool = True, blocks=None):
-    """The causal output and all gradients, as a function of q, k, v and do."""
+def gradients(normalizer, heads: int, generation: str, *, parameters: bool = True):
+    """The causal output and all gradients, as a function of q, k, v and do.
+
+    In tiles that suit the generation.
+    """
     known = sj.parse(normalizer)
     known = jax.tree.map(lambda x: jnp.full((heads,), x, jnp.float32), known)
 
@@ -32,7 +35,7 @@ def gradients(normalizer, heads: int, *, parameters: bool = True, blocks=None):
             q, k, v, None, None, known, None, is_causal=True, **NOTHING
         )
         scale = q.shape[-1] ** -0.5
-        return mosaic_tpu(operands, scale, None, offset=offset, blocks=blocks)
+        return mosaic_tpu(operands, scale, None, offset=offset, generation=generation)
 
     def run(q, k, v, do):
         if parameters:
@@ -54,7 +57,7 @@ def arguments(t: int, heads: int, sharding, batch: int = 1) -> list:
 def test_every_row(name, topology):
     normalizer = LogQuadratic() if name == "own" else name
     chip = SingleDeviceSharding(devices(topology)[0])
-    run = jax.jit(gradients(normalizer, 2, blocks=(512, 512)))
+    run = jax.jit(gradients(normalizer, 2, topology.partition(":")[0]))
     compiled = run.lower(*arguments(4096, 2, chip)).compile()
     kept = compiled.memory_analysis().temp_size_in_bytes
     assert kept < 4096 * 4096 * 2, f"{kept} bytes: as much as the scores of a head"
@@ -65,7 +68,8 @@ def test_long_rows(topology):
     """Queries go in chunks; memory stays O(T)."""
     t = 131_072
     chip = SingleDeviceSharding(devices(topology)[0])
-    compiled = jax.jit(gradients("softmax1", 1)).lower(*arguments(t, 1, chip)).compile()
+    run = jax.jit(gradients("softmax1", 1, topology.partition(":")[0]))
+    compiled = run.lower(*arguments(t, 1, chip)).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 64 * t * 128
 
 
@@ -73,7 +77,7 @@ def test_each_device_its_own_heads():
     """Inside shard_map on several chips, without communication."""
     mesh = Mesh(devices("v5e:2x2"), ("heads",), axis_types=(AxisType.Explicit,))
     spec = P(None, None, "heads")
-    run = gradients("sigsoftmax", 1, parameters=False)
+    run = gradients("sigsoftmax", 1, "v5e", parameters=False)
     out_specs = P(None, "heads"), (spec,) * 3
     split = jax.shard_map(
         run, mesh=mesh, in_specs=spec, out_specs=out_specs, check_vma=False

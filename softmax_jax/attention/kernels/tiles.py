@@ -76,6 +76,28 @@ class Tile:
     def exp(self, x: Array) -> Array:
         return power2(x) if self.family is Twin else jnp.exp(x)
 
+    def decay(self, before: Array, shift: Array, rows: Rows) -> Array:
+        """What is measured in units of one shift, in those of a later one."""
+        normalizer = self.normalizer(rows)
+        if isinstance(normalizer, Twin):
+            before, shift = normalizer.unit(before), normalizer.unit(shift)
+        return self.exp(before - shift)
+
+    @property
+    def least(self) -> float:
+        """What a running maximum starts from."""
+        least = getattr(self.tree.unflatten([None] * self.leaves), "least", None)
+        return LOWEST if least is None else least
+
+    def rounded(
+        self, log_w: Array, z: Array, shift: Array, rows: Rows
+    ) -> tuple[Array, Array | None] | None:
+        """W as bfloat16 and 2 W - M, or None where W = M; None if `share` will do."""
+        normalizer = self.normalizer(rows)
+        if not isinstance(normalizer, Twin):
+            return None
+        return normalizer.rounded(log_w, z, shift)
+
     def share(
         self, log_w: Array, z: Array, shift: Array, rows: Rows
     ) -> tuple[Array, Array]:

@@ -5,19 +5,26 @@ are multiplied anyway, and weighs with powers of 2. Its derivatives are measured
 2 too: 2^x has the derivative 2^x, and the factor is put back where gradients are few.
 """
 
+import functools
+import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.experimental import pallas as pl
 
+from softmax_jax.attention.kernels.lean import squared_positive
 from softmax_jax.normalizers.base import Normalizer, Ratio
-from softmax_jax.normalizers.parameters import parameter
+from softmax_jax.normalizers.multimax import MultiMax
+from softmax_jax.normalizers.parameters import declared_parameters, parameter
 from softmax_jax.normalizers.sigsoftmax import Sigsoftmax
 from softmax_jax.normalizers.softpick import Softpick
 
 LOG2_E = 1.4426950408889634
+# Powers of 2 that far apart are as good as infinitely so, and their products finite.
+FAR = 60.0
 
 
 @jax.custom_jvp
@@ -33,10 +40,28 @@ def _power2_jvp(primals, tangents):
 
 
 class Twin(Ratio):
-    """A ratio in units of log 2."""
+    """A ratio in units of log 2.
+
+    `least` is what the largest log weight of a row is at least.
+    """
+
+    least: ClassVar[float | None] = None
 
     def share(self, log_w: Array, z: Array, shift: Array) -> tuple[Array, Array] | None:
-        """W and M in units of 2^shift; None if they are 2^(log_w - shift)."""
+        """W and M in units of 2^unit(shift); None if they are 2^(log_w - shift)."""
+        return None
+
+    def unit(self, shift: Array) -> Array:
+        """Nondecreasing in the shift, which is the largest log weight of a row."""
+        return shift
+
+    def rounded(
+        self, log_w: Array, z: Array, shift: Array
+    ) -> tuple[Array, Array | None] | None:
+        """W as bfloat16 and 2 W - M, or None where W = M; None if `share` will do.
+
+        For vector units that compute with bfloat16, twice as many at a time.
+        """
         return None
 
 
@@ -54,8 +79,68 @@ class Sigsoftmax2(Twin):
     center: Any = parameter(0.0)
 
     def log_weight(self, z: Array) -> Array:
-        y = z - self.center
-        return y + self.power * _log2_sigmoid(y)
+        center = jax.lax.stop_gradient(self.center)
+        return z - center + self.power * _log2_sigmoid(z - self.center)
+
+
+class SquaredSigsoftmax2(Twin):
+    """x^2 / (x + b), sigsoftmax of power 1, with x = 2^(z - m) and b = 2^(c - m).
+
+    m is the largest score, of which the weight is a rising function: one power, one
+    reciprocal and no logarithm. It is in units of 2^(m - c), and of 2^(2 (m - c)) where
+    b is held at its largest, next to which x is nothing.
+    """
+
+    center: Any = parameter(0.0)  # None is 0
+    exact: bool = True
+
+    def log_weight(self, z: Array) -> Array:
+        return z
+
+    def unit(self, shift: Array) -> Array:
+        above = self._above(shift)
+        return above + jnp.minimum(above + FAR, 0)
+
+    def share(self, log_w: Array, z: Array, shift: Array) -> tuple[Array, Array]:
+        center = jnp.float32(0) if self.center is None else self.center
+        weight = _over_sum(self.exact, log_w - shift, center, self._other(shift))
+        return weight, weight
+
+    def rounded(
+        self, log_w: Array, z: Array, shift: Array
+    ) -> tuple[Array, Array | None]:
+        x = power2(log_w - shift).astype(jnp.bfloat16)
+        return x * (x * (1 / (x + self._other(shift).astype(x.dtype)))), None
+
+    def _above(self, shift: Array) -> Array:
+        return shift if self.center is None else shift - self.center
+
+    def _other(self, shift: Array) -> Array:
+        """b, positive and finite."""
+        return jnp.exp2(jnp.clip(-self._above(shift), -FAR, FAR))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _over_sum(exact: bool, y: Array, center: Array, b: Array) -> Array:
+    """x^2 / (x + b), x = 2^y."""
+    x = jnp.exp2(y)
+    return x * (x * _reciprocal(exact, x + b))
+
+
+@_over_sum.defjvp
+def _over_sum_jvp(exact, primals, tangents):
+    """b / (x + b) is sigmoid(c - z); of the unit there is no derivative."""
+    y, _, b = primals
+    dy, d_center, _ = tangents
+    x = jnp.exp2(y)
+    inverse = _reciprocal(exact, x + b)
+    weight, part = x * (x * inverse), b * inverse
+    return weight, weight * ((1 + part) * dy - part * d_center)
+
+
+def _reciprocal(exact: bool, x: Array) -> Array:
+    """Otherwise as the transcendental unit gives it, without corrections."""
+    return 1 / x if exact else pl.reciprocal(x, approx=True, full_range=False)
 
 
 @jax.custom_jvp
@@ -82,14 +167,22 @@ def _log2(x: Array) -> Array:
 class Softpick2(Twin):
     """max(d, 0) and |d| with d = 2^(z - m) - 2^-m: one power, and no product."""
 
+    least = 0.0
+
     def log_weight(self, z: Array) -> Array:
-        return jnp.maximum(z, 0)
+        return z
 
     def log_constant(self) -> Any:
         return Softpick().log_constant()
 
     def share(self, log_w: Array, z: Array, shift: Array) -> tuple[Array, Array]:
         return _positive_and_size(power2(z - shift) - jnp.exp2(-shift))
+
+    def rounded(
+        self, log_w: Array, z: Array, shift: Array
+    ) -> tuple[Array, Array | None]:
+        d = power2(z - shift) - jnp.exp2(-shift)
+        return jnp.maximum(d.astype(jnp.bfloat16), 0), d
 
 
 @jax.custom_jvp
@@ -105,11 +198,117 @@ def _positive_and_size_jvp(primals, tangents):
     return _positive_and_size(d), slopes
 
 
+class MultiMax2(Twin):
+    """MultiMax without terms that all scores of a row share: these weigh nothing."""
+
+    c1: Any = parameter(0.0)
+    c2: Any = parameter(0.0)
+    c3: Any = parameter(0.0)
+    c4: Any = parameter(0.0)
+    b1: Any = parameter(0.0)
+    d1: Any = parameter(0.0)
+    b2: Any = parameter(0.0)
+    d2: Any = parameter(0.0)
+
+    def log_weight(self, z: Array) -> Array:
+        straight = z - _lower(self.c1, z, self.b1) + _upper(self.c2, z, self.d1)
+        below, above = _square_below(z - self.b2), squared_positive(z - self.d2)
+        return straight + self.c3 * below + self.c4 * above
+
+
+@jax.custom_jvp
+def _lower(c: Array, z: Array, b: Array) -> Array:
+    """c min(z, b), with the derivatives of c (min(z, b) - b)."""
+    return c * jnp.minimum(z, b)
+
+
+@_lower.defjvp
+def _lower_jvp(primals, tangents):
+    (c, z, b), (dc, dz, db) = primals, tangents
+    lower = jnp.minimum(z, b)
+    slope = jnp.where(z < b, c, 0)
+    return c * lower, (lower - b) * dc + slope * dz - slope * db
+
+
+@jax.custom_jvp
+def _upper(c: Array, z: Array, d: Array) -> Array:
+    """c max(z, d), with the derivatives of c (max(z, d) - d)."""
+    return c * jnp.maximum(z, d)
+
+
+@_upper.defjvp
+def _upper_jvp(primals, tangents):
+    (c, z, d), (dc, dz, dd) = primals, tangents
+    upper = jnp.maximum(z, d)
+    slope = jnp.where(z > d, c, 0)
+    return c * upper, (upper - d) * dc + slope * dz - slope * dd
+
+
+@jax.custom_jvp
+def _square_below(u: Array) -> Array:
+    """min(u, 0)^2 in two operations."""
+    low = jnp.minimum(u, 0)
+    return low * low
+
+
+@_square_below.defjvp
+def _square_below_jvp(primals, tangents):
+    low = jnp.minimum(primals[0], 0)
+    return low * low, (low + low) * tangents[0]
+
+
 def _sigsoftmax(normalizer: Sigsoftmax) -> Twin:
     power, center = normalizer.k - 1, normalizer.c * LOG2_E
     return Sigsoftmax2(power=power, center=center)
 
 
+def _multimax(normalizer: MultiMax) -> Twin:
+    c1, c2, c3, c4, d1 = (
+        getattr(normalizer, x) for x in ("c1", "c2", "c3", "c4", "d1")
+    )
+    if normalizer.monotone:
+        c1, c2 = -jnp.expm1(-c1), jnp.expm1(c2)
+        c3, c4 = -(c3 * c3), c4 * c4
+        d1 = jnp.maximum(normalizer.b1, d1)
+    return MultiMax2(
+        c1=c1,
+        c2=c2,
+        c3=c3 / LOG2_E,
+        c4=c4 / LOG2_E,
+        b1=normalizer.b1 * LOG2_E,
+        d1=d1 * LOG2_E,
+        b2=normalizer.b2 * LOG2_E,
+        d2=normalizer.d2 * LOG2_E,
+    )
+
+
 # What is rounded to bfloat16 may be a difference of powers; not what is exact.
-TWINS: dict[type[Normalizer], Callable[[Any], Twin]] = {Sigsoftmax: _sigsoftmax}
+TWINS: dict[type[Normalizer], Callable[[Any], Twin]] = {
+    Sigsoftmax: _sigsoftmax,
+    MultiMax: _multimax,
+}
 SHORT_TWINS = TWINS | {Softpick: lambda normalizer: Softpick2()}
+
+Constants = tuple[tuple[str, float], ...]
+
+
+def constants(normalizer: Normalizer) -> Constants:
+    """By name, the parameters that are not learned and were given as numbers."""
+    declared = declared_parameters(normalizer).items()
+    given = {name: getattr(normalizer, name) for name, x in declared if not x.learned}
+    return tuple(
+        (name, float(value))
+        for name, value in given.items()
+        if isinstance(value, numbers.Real)
+    )
+
+
+def twin_of(normalizer: Normalizer, known: Constants, *, exact: bool) -> Twin | None:
+    """The twin of a member, given what is known of its parameters, or None."""
+    sure = dict(known)
+    if type(normalizer) is Sigsoftmax and sure.get("k") == 2:
+        center = None if sure.get("c") == 0 else normalizer.c * LOG2_E
+        return SquaredSigsoftmax2(center=center, exact=exact)
+    twins = TWINS if exact else SHORT_TWINS
+    make = twins.get(type(normalizer))
+    return None if make is None else make(normalizer)

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from softmax_jax.attention.kernels.mosaic_tpu import chips
 from softmax_jax.attention.kernels.mosaic_tpu.call import Blocks
 from softmax_jax.attention.kernels.mosaic_tpu.fused import fused
 from softmax_jax.attention.kernels.mosaic_tpu.problem import (
@@ -31,17 +32,16 @@ from softmax_jax.attention.kernels.tiles import (
 )
 from softmax_jax.attention.kernels.twins import (
     LOG2_E,
-    SHORT_TWINS,
-    TWINS,
+    Constants,
     Power2,
     Twin,
+    twin_of,
 )
 from softmax_jax.attention.masks import Mask
 from softmax_jax.attention.operands import Operands
 from softmax_jax.normalizers.base import Normalizer
 from softmax_jax.query_scales.base import Seen
 
-BLOCK = 512
 DTYPES = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32))
 
 
@@ -51,12 +51,16 @@ def mosaic_tpu(
     soft_cap: ArrayLike | None,
     *,
     offset: int | None,
+    known: Constants = (),
     blocks: tuple[int, int] | None = None,
+    generation: str | None = None,
 ) -> Array:
     """Outputs [B, K, G, T, V]; NotImplementedError says what the kernels cannot do.
 
     `offset` is that of the first query where it is static and no position is unusual.
-    `blocks` are queries and keys per tile, multiples of 128.
+    `known` is what `constants` says of the normalizer before its parameters became
+    arrays. `blocks` are queries and keys per tile, multiples of 128, and `generation`
+    the chips' ("v6e"): by default, what suits those in use.
     """
     check(operands)
     t, s = operands.query.shape[3], operands.key.shape[4]
@@ -76,10 +80,12 @@ def mosaic_tpu(
         c,
         scale,
         soft_cap,
+        known=known,
         has_bias=operands.bias is not None,
         exact=operands.query.dtype == jnp.float32,
     )
-    size = Blocks(*(blocks or (_block(t), _block(s))))
+    chip = chips.generation() if generation is None else generation
+    size, back = _blocks(operands, chip, blocks)
     ragged = t % size.q > 0 or s % size.k > 0
     problem = Problem(
         tile=tile,
@@ -88,6 +94,8 @@ def mosaic_tpu(
         window=mask.window,
         offset=offset if plain else None,
         lengths=(t, s),
+        back=back,
+        roomy=chips.roomy(chip, operands.value.shape[3], exact=tile.exact),
     )
     x = Inputs(
         q=_padded(operands.query, size.q, 3),
@@ -99,7 +107,7 @@ def mosaic_tpu(
         rows={name: _row(row, t, size.q) for name, row in rows.items()},
     )
     places = _places(mask, size, t, s, ragged=ragged)
-    return fused(problem, x, places)[0][:, :, :, :t]
+    return fused(problem, x, places)[:, :, :, :t]
 
 
 def check(operands: Operands) -> None:
@@ -203,6 +211,7 @@ def _folded(
     scale: Any,
     soft_cap: ArrayLike | None,
     *,
+    known: Constants = (),
     has_bias: bool,
     exact: bool,
 ) -> tuple[Tile, Array, dict[str, Array], Array | None]:
@@ -220,9 +229,9 @@ def _folded(
         if log_c is not None:
             log_c = (log_c - start) * LOG2_E
         normalizer, family = Power2(), Twin
-    twins = TWINS if exact else SHORT_TWINS
-    if type(normalizer) in twins:
-        normalizer, family = twins[type(normalizer)](normalizer), Twin
+    twin = twin_of(normalizer, known, exact=exact)
+    if twin is not None:
+        normalizer, family = twin, Twin
         c = c * LOG2_E
         log_c = None if log_c is None else log_c * LOG2_E
     leaves, tree = jax.tree.flatten(normalizer)
@@ -272,9 +281,24 @@ def _places(mask: Mask, size: Blocks, t: int, s: int, *, ragged: bool) -> Places
     )
 
 
-def _block(length: int) -> int:
-    """Queries or keys of a tile: as many as there are, rounded up, and not too many."""
-    return min(BLOCK, -(-length // 128) * 128)
+def _blocks(
+    operands: Operands, chip: str | None, wanted: tuple[int, int] | None
+) -> tuple[Blocks, Blocks]:
+    """Tiles of the forward and of the backward kernel, which share one padding."""
+    if wanted is not None:
+        return Blocks(*wanted), Blocks(*wanted)
+    t, s = operands.query.shape[3], operands.key.shape[4]
+    mask, width = operands.mask, max(operands.query.shape[4], operands.value.shape[3])
+    known = chips.tiles(chip, width, exact=operands.query.dtype == jnp.float32)
+    if mask.boolean is not None or operands.bias is not None:
+        known = chips.PLAIN
+    q, k = known.forward
+    if mask.causal or mask.window is not None or mask.query_segment is not None:
+        k = min(k, q)
+    size = Blocks(chips.divided(t, q), chips.divided(s, k))
+    q, k = known.backward
+    fits = -(-t // size.q) * size.q % q == 0 and -(-s // size.k) * size.k % k == 0
+    return size, Blocks(q, k) if fits else size
 
 
 def _padded(x: Any, block: int, axis: int, fill: int = 0) -> Any:

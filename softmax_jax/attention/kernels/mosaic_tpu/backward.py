@@ -16,6 +16,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from softmax_jax.attention.kernels.mosaic_tpu.call import (
     LANES,
+    SCALARS,
     call,
     dot,
     upright,
@@ -25,12 +26,13 @@ from softmax_jax.attention.kernels.mosaic_tpu.problem import (
     Inputs,
     Places,
     Problem,
+    flat,
     out,
     visible,
+    where_active,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     FIRST,
-    WORK,
     on_work,
     row_of,
     visits,
@@ -57,11 +59,15 @@ def backward(
     shift: Array | None,
     do: Array,
     d_mass: Array | None,
+    active: Array | None,
     *,
     wanted: tuple[str, ...],
     wants_bias: bool,
 ) -> Gradients:
-    """`do` and `d_mass` are the cotangents of sum W v and of the mass of each row."""
+    """`do` and `d_mass` are the cotangents of sum W v and of the mass of each row.
+
+    Tiles that are not `active` have no derivative.
+    """
     k, v = jnp.swapaxes(x.k, -1, -2), jnp.swapaxes(x.v, -1, -2)
     lead, t, s = x.q, x.q.shape[3], x.k.shape[4]
     bias, boolean = (
@@ -81,6 +87,7 @@ def backward(
         "k_segment": (places.k_segment, "1S"),
         "shift": (shift, "1T"),
         "d_mass": (d_mass, "1T"),
+        "active": (flat(active), SCALARS),
     }
     inputs |= {f"row {name}": (row, "1T") for name, row in x.rows.items()}
     inputs = {name: pair for name, pair in inputs.items() if pair[0] is not None}
@@ -98,7 +105,7 @@ def backward(
         if name in inputs
     }
     found = call(
-        functools.partial(_kernel, problem, wanted),
+        functools.partial(_kernel, problem, wanted, s // problem.blocks.k),
         "softmax_jax_backward",
         visits(problem.kinds(places, x.bias), by_column=True, every=wants_bias),
         problem.blocks,
@@ -114,18 +121,17 @@ def backward(
 def _kernel(
     problem: Problem,
     wanted: tuple[str, ...],
+    columns: int,
     word: Any,
     kinds: tuple[int, ...],
     refs: dict[str, Any],
 ) -> None:
     pl.when(pl.program_id(3) == 0)(lambda: _clear(problem.blocks.q, refs))
     pl.when((word & FIRST) != 0)(lambda: _begin(refs))
-    on_work(word, kinds, functools.partial(_step, problem, wanted, word, refs))
     if "dbias" in refs:
-
-        @pl.when((word & WORK) == 0)
-        def hidden() -> None:
-            refs["dbias"][...] = jnp.zeros_like(refs["dbias"])
+        refs["dbias"][...] = jnp.zeros_like(refs["dbias"])
+    step = functools.partial(_step, problem, wanted, word, refs)
+    on_work(word, kinds, where_active(word, columns, refs, step))
 
 
 def _clear(block: int, refs: dict[str, Any]) -> None:

@@ -22,21 +22,30 @@ LANES = 128
 VMEM_LIMIT = 56 << 20
 
 # How the block of an array follows the tile (row, column); "T" lies along queries and
-# "S" along keys, "1" is there once.
+# "S" along keys, "1" is there once, and "R" has some numbers for each row of tiles.
+# SCALARS are numbers of a head, [B, K, G, N], that decide what is done.
 Along = str
+SCALARS = "scalars"
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """Queries and keys per tile."""
+    """Queries and keys per tile, and what an array along "R" has for each row."""
 
     q: int
     k: int
+    r: int = 8
 
     def spec(self, shape: tuple[int, ...], along: Along, visited: Visits) -> Any:
         """The blocks of an array [B, K, G, x, y], sizes of 1 being shared."""
         lead, pair = shape[:3], shape[3:]
-        sizes = {"T": self.q, "S": self.k}
+        if along == SCALARS:
+            return pl.BlockSpec(
+                (None, None, None, *pair),
+                lambda b, k, g, n, words: (b, k, g, 0),
+                memory_space=pltpu.SMEM,
+            )
+        sizes = {"T": self.q, "S": self.k, "R": self.r}
         tile = tuple(
             sizes[axis] if axis in sizes and size > 1 else size
             for axis, size in zip(along, pair, strict=True)
@@ -44,7 +53,7 @@ class Blocks:
 
         def index(b, k, g, n, words):
             word = visited.at(words, b, n)
-            at = {"T": row_of(word), "S": column_of(word)}
+            at = {"T": row_of(word), "S": column_of(word), "R": row_of(word)}
             first = [
                 0 if size == 1 else i for i, size in zip((b, k, g), lead, strict=True)
             ]

@@ -6,7 +6,7 @@ the same in all 128 lanes of their row, as the vector unit wants them.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,6 +15,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from softmax_jax.attention.kernels.mosaic_tpu.call import (
     LANES,
+    SCALARS,
     call,
     dot,
     put_flat,
@@ -25,8 +26,10 @@ from softmax_jax.attention.kernels.mosaic_tpu.problem import (
     Inputs,
     Places,
     Problem,
+    flat,
     out,
     visible,
+    where_active,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     FIRST,
@@ -35,6 +38,9 @@ from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     visits,
 )
 from softmax_jax.attention.kernels.tiles import LOWEST, Rows, hide
+
+# Outputs; the shift and the mass of rows, where they are kept and the family has them.
+Solved = tuple[Array, Array | None, Array | None]
 
 OF_ROWS = ("q_position", "q_segment", "shift")
 
@@ -46,11 +52,14 @@ def forward(
     shift: Array | None = None,
     *,
     slopes: bool = False,
-) -> tuple[Array, Array | None, Array | None]:
+    active: Array | None = None,
+    keep: bool = True,
+) -> Solved:
     """Outputs [B, K, G, T, V], the shift and the mass of every row [B, K, G, 1, T].
 
     `q` is folded already. `shift` is the threshold of every row, for a threshold
-    normalizer; `slopes` weighs with psi' instead of psi.
+    normalizer; `slopes` weighs with psi' instead of psi, in the tiles that are
+    `active`, [B, K, G, rows, columns]. Without `keep` there are outputs alone.
     """
     tile, blocks = problem.tile, problem.blocks
     v = jnp.swapaxes(x.v, -1, -2)
@@ -58,19 +67,23 @@ def forward(
     inputs = row_inputs(x, places) | {"v": (v, "S1")}
     if shift is not None:
         inputs["shift"] = shift, "1T"
+    if active is not None:
+        inputs["active"] = flat(active), SCALARS
     if x.log_c is not None:
         inputs["log_c"] = x.log_c, "1T"
     outputs: dict[str, Any] = {"o": (out(x.q, t, width, dtype=x.q.dtype), "T1")}
     scratch: dict[str, Any] = {"acc": pltpu.VMEM((blocks.q, width), jnp.float32)}
     if tile.has_maximum:
-        outputs["top"] = out(x.q, 1, t), "1T"
+        if keep:
+            outputs["top"] = out(x.q, 1, t), "1T"
         scratch["m"] = pltpu.VMEM((blocks.q, LANES), jnp.float32)
     if tile.has_mass:
-        outputs["mass"] = out(x.q, 1, t), "1T"
+        if keep:
+            outputs["mass"] = out(x.q, 1, t), "1T"
         scratch["l"] = pltpu.VMEM((blocks.q, LANES), jnp.float32)
     scratch |= row_scratch(problem, inputs)
     results = call(
-        Kernel(problem, slopes),
+        Kernel(problem, slopes, x.k.shape[4] // blocks.k),
         "softmax_jax_slopes" if slopes else "softmax_jax_forward",
         visits(problem.kinds(places, x.bias), by_column=False),
         blocks,
@@ -152,15 +165,25 @@ def score_and_sight(
     return z, None if seen is None else jnp.broadcast_to(seen, s.shape), rows
 
 
+class Share(NamedTuple):
+    """W, and M as `mass` and `times` the sum of W that the matrix unit makes."""
+
+    weight: Array
+    mass: Array | None
+    times: int
+
+
 class Kernel:
     """What happens at one tile."""
 
-    def __init__(self, problem: Problem, slopes: bool) -> None:
+    def __init__(self, problem: Problem, slopes: bool, columns: int) -> None:
         self.problem, self.tile, self.slopes = problem, problem.tile, slopes
+        self.columns = columns
 
     def __call__(self, word: Any, kinds: tuple[int, ...], refs: dict[str, Any]) -> None:
         pl.when((word & FIRST) != 0)(lambda: self.begin(refs))
-        on_work(word, kinds, functools.partial(self.step, refs))
+        step = functools.partial(self.step, refs)
+        on_work(word, kinds, where_active(word, self.columns, refs, step))
         pl.when((word & LAST) != 0)(lambda: self.end(refs))
 
     def begin(self, refs: dict[str, Any]) -> None:
@@ -169,34 +192,35 @@ class Kernel:
         lay_upright(refs)
         if "log_c" in refs:
             log_c = upright(refs["log_c"][...])
-            refs["m"][...] = jnp.maximum(log_c, LOWEST)
+            refs["m"][...] = jnp.maximum(log_c, self.tile.least)
             refs["l"][...] = self.tile.exp(log_c - refs["m"][...])
             return
         if self.tile.has_maximum:
-            refs["m"][...] = jnp.full_like(refs["m"], LOWEST)
+            refs["m"][...] = jnp.full_like(refs["m"], self.tile.least)
         if self.tile.has_mass:
             refs["l"][...] = jnp.zeros_like(refs["l"])
 
     def step(self, refs: dict[str, Any], *, masked: bool) -> None:
-        v = refs["v"][...]
         z, seen, rows = score_and_sight(self.problem, refs, masked=masked)
-        before = refs["acc"][...]
         if self.tile.has_maximum:
-            weight, alpha = self.rescaled(refs, z, seen, rows)
-            before = before * wide(alpha, v.shape[1])
+            share, alpha = self.rescaled(refs, z, seen, rows)
         else:
             weigh = self.tile.slopes if self.slopes else self.tile.weigh
             shift = None
             if "up shift" in refs:
                 shift = wide(refs["up shift"][...], z.shape[1])
             weight, mass = weigh(z, seen, shift, rows)
-            if self.tile.has_mass:
-                refs["l"][...] += jnp.sum(mass, axis=1, keepdims=True)
-        refs["acc"][...] = before + dot(weight.astype(v.dtype), v, (1, 0))
+            share, alpha = self.shared(weight, mass), None
+        self.add(refs, share, alpha)
+
+    def shared(self, weight: Array, mass: Array) -> "Share":
+        if weight is mass and self.problem.roomy and self.tile.has_mass:
+            return Share(weight, None, 1)
+        return Share(weight, mass, 0)
 
     def rescaled(
         self, refs: dict[str, Any], z: Array, seen: Array | None, rows: Rows
-    ) -> tuple[Array, Array]:
+    ) -> tuple["Share", Array]:
         """The weights of a ratio in units of the new maximum, and the old unit in it.
 
         Where all is masked so far, it weighs 1 in units that later vanish.
@@ -206,13 +230,41 @@ class Kernel:
         log_w = hide(tile.log_weight(z, rows), seen, LOWEST)
         before = refs["m"][...]
         m = jnp.maximum(before, jnp.max(log_w, axis=1, keepdims=True))
-        weight, mass = tile.share(log_w, z, wide(m, z.shape[1]), rows)
+        refs["m"][...] = m
+        alpha = tile.decay(before, m, rows_of(refs, LANES))
+        given = log_w, z, wide(m, z.shape[1]), rows
+        rounded = tile.rounded(*given) if self.problem.roomy else None
+        if rounded is not None:
+            weight, less = rounded
+            if less is None:
+                return Share(weight, None, 1), alpha
+            return Share(hide(weight, seen, 0.0), hide(less, seen, 0.0), 2), alpha
+        weight, mass = tile.share(*given)
         if seen is not None and weight is not mass:
             weight, mass = (hide(x, seen, 0.0) for x in (weight, mass))
-        alpha = tile.exp(before - m)
-        refs["l"][...] = alpha * refs["l"][...] + jnp.sum(mass, axis=1, keepdims=True)
-        refs["m"][...] = m
-        return weight, alpha
+        return self.shared(weight, mass), alpha
+
+    def add(self, refs: dict[str, Any], share: "Share", alpha: Array | None) -> None:
+        """To outputs and masses, whose units were `alpha` of the present ones."""
+        v, acc = refs["v"][...], refs["acc"]
+        weight = share.weight.astype(v.dtype)
+        mass = jnp.zeros((weight.shape[0], 1), jnp.float32)
+        if share.times:
+            ones = jnp.ones((v.shape[0], LANES), v.dtype)
+            both = dot(weight, jnp.concatenate([ones, v], axis=1), (1, 0))
+            mass, o = both[:, :LANES], both[:, LANES:]
+        else:
+            o = dot(weight, v, (1, 0))
+        if share.mass is not None:
+            rest = jnp.sum(share.mass, axis=1, keepdims=True)
+            mass = 2 * mass - rest if share.times else rest
+        before = acc[...]
+        if alpha is not None:
+            before = before * wide(alpha, v.shape[1])
+        acc[...] = before + o
+        if self.tile.has_mass:
+            kept = refs["l"][...]
+            refs["l"][...] = mass + (kept if alpha is None else alpha * kept)
 
     def end(self, refs: dict[str, Any]) -> None:
         """Divides by the mass; a row without one has weights of 0."""
@@ -222,11 +274,14 @@ class Kernel:
             return
         mass = refs["l"][...]
         if self.tile.has_maximum:
-            m = refs["m"][...]
-            unseen = m == LOWEST
-            mass = jnp.where(unseen, 0, mass)
-            put_flat(refs["top"], jnp.where(unseen, 0, m))
+            mass = jnp.where(refs["m"][...] == LOWEST, 0, mass)
         empty = mass == 0
-        inverse = jnp.where(empty, 0, 1 / jnp.where(empty, 1, mass))
+        inverse = pl.reciprocal(jnp.where(empty, 1, mass), full_range=False)
+        inverse = jnp.where(empty, 0, inverse)
         o[...] = (acc[...] * wide(inverse, o.shape[1])).astype(o.dtype)
-        put_flat(refs["mass"], mass)
+        if "mass" in refs:
+            put_flat(refs["mass"], mass)
+        if "top" in refs:
+            put_flat(refs["top"], refs["m"][...])
+            top = refs["top"]
+            top[...] = jnp.where(top[...] == LOWEST, 0, top[...])

@@ -7,12 +7,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from softmax_jax.attention.kernels.mosaic_tpu.backward import Gradients, backward
-from softmax_jax.attention.kernels.mosaic_tpu.forward import forward
-from softmax_jax.attention.kernels.mosaic_tpu.problem import Inputs, Places, Problem
+from softmax_jax.attention.kernels.mosaic_tpu.forward import Solved, forward
+from softmax_jax.attention.kernels.mosaic_tpu.problem import (
+    Inputs,
+    Places,
+    Problem,
+    Support,
+)
 from softmax_jax.attention.kernels.mosaic_tpu.threshold import threshold
 from softmax_jax.normalizers.base import Threshold
+
+# What `jax.checkpoint` may keep, by `checkpoint_policies.save_only_these_names`, so
+# that the forward kernel does not run again.
+OUTPUT, ROWS = "softmax_jax_output", "softmax_jax_rows"
 
 # Of the gradients of one head's queries, which a walk keeps in memory (twice).
 MOST_KEPT = 16 << 20
@@ -29,44 +39,48 @@ class Kept:
     o: Array
     shift: Array | None
     mass: Array | None
+    support: Support | None
     wanted: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     wants_bias: bool = dataclasses.field(metadata={"static": True})
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def fused(problem: Problem, x: Inputs, places: Places) -> "Solved":
-    """Outputs [B, K, G, T, V], and the shift and mass of rows, if the family has them.
-
-    The shift has no derivative: wherever it is used it cancels.
-    """
-    return _forward(problem, x, places)[0]
+def fused(problem: Problem, x: Inputs, places: Places) -> Array:
+    """Outputs [B, K, G, T, V]."""
+    return _forward(problem, x, places, keep=False)[0][0]
 
 
-Solved = tuple[Array, Array | None, Array | None]
-
-
-def _forward(problem: Problem, x: Inputs, places: Places) -> tuple[Solved, Array]:
-    """Outputs, shift and mass; and the queries as the kernels take them."""
+def _forward(
+    problem: Problem, x: Inputs, places: Places, *, keep: bool
+) -> tuple[Solved, Support | None, Array]:
+    """Outputs, shift and mass; the tiles of a support; queries as kernels take them."""
     q = (x.q.astype(jnp.float32) * x.fold).astype(x.q.dtype)
     folded = x._replace(q=q)
     if problem.tile.family is Threshold:
-        return threshold(problem, folded, places), q
-    return forward(problem, folded, places), q
+        return *threshold(problem, folded, places, keep=keep), q
+    return forward(problem, folded, places, keep=keep), None, q
 
 
-def _fwd(problem: Problem, x: Any, places: Any) -> tuple[Any, Kept]:
+def _fwd(problem: Problem, x: Any, places: Any) -> tuple[Array, Kept]:
     changes = jax.tree.map(lambda leaf: leaf.perturbed, x)
     x, places = (jax.tree.map(lambda leaf: leaf.value, tree) for tree in (x, places))
-    given, q = _forward(problem, x, places)
+    (o, shift, mass), support, q = _forward(problem, x, places, keep=True)
+    o = checkpoint_name(o, OUTPUT)
+    shift, mass = (
+        None if row is None else checkpoint_name(row, ROWS) for row in (shift, mass)
+    )
+    support = jax.tree.map(lambda touched: checkpoint_name(touched, ROWS), support)
     wanted = tuple(name for name, changed in changes.rows.items() if changed)
-    return given, Kept(x, q, places, *given, wanted, bool(changes.bias))
+    kept = Kept(x, q, places, o, shift, mass, support, wanted, bool(changes.bias))
+    return o, kept
 
 
-def _bwd(problem: Problem, kept: Kept, cotangents: Any) -> tuple[Any, None]:
+def _bwd(problem: Problem, kept: Kept, cotangent: Any) -> tuple[Any, None]:
+    """Of the shift there is no derivative: wherever it is used it cancels."""
     x, unit = kept.x, problem.tile.unit
     folded = x._replace(q=kept.q)
-    do, d_mass, d_log_c = _row_cotangents(problem, kept, folded, cotangents)
-    found = _in_chunks(problem, kept, folded, do, d_mass)
+    do, d_mass, d_log_c = _row_cotangents(problem, kept, folded, _dense(cotangent))
+    found = _in_chunks(problem.backwards(), kept, folded, do, d_mass)
     dq = found.q * unit
     dk, dv = (jnp.swapaxes(d.sum(2, keepdims=True), -1, -2) for d in (found.k, found.v))
     d_bias = None if x.bias is None else jnp.zeros_like(x.bias)
@@ -90,23 +104,28 @@ fused.defvjp(_fwd, _bwd, symbolic_zeros=True)
 
 
 def _row_cotangents(
-    problem: Problem, kept: Kept, folded: Inputs, cotangents: Any
+    problem: Problem, kept: Kept, folded: Inputs, do: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Those of sum W v, of the mass, and of log c."""
-    do, mass, shift = _dense(cotangents[0]), kept.mass, kept.shift
+    mass, shift = kept.mass, kept.shift
     if mass is None or shift is None:
         return do, None, None
     if problem.tile.family is Threshold:
-        mean = forward(problem, folded, kept.places, shift, slopes=True)[0]
+        active = None if kept.support is None else kept.support.of(problem.blocks)
+        given = folded, kept.places, shift
+        mean = forward(problem, *given, slopes=True, active=active)[0]
         return do, -_products(mean, do), None
     empty = mass == 0
     inverse = jnp.where(empty, 0, 1 / jnp.where(empty, 1, mass))
-    d_mass = _dense(cotangents[2]) - _products(kept.o, do) * inverse
+    scaled = do.astype(jnp.float32) * jnp.swapaxes(inverse, -1, -2)
+    scaled = scaled.astype(do.dtype)
+    # Of the same rounded numbers as the products with values, so that what they have in
+    # common cancels along a row.
+    d_mass = -_products(kept.o, scaled)
     d_log_c = None
     if kept.x.log_c is not None:
         d_log_c = d_mass * problem.tile.exp(kept.x.log_c - shift)
-    scaled = do.astype(jnp.float32) * jnp.swapaxes(inverse, -1, -2)
-    return scaled.astype(do.dtype), d_mass, d_log_c
+    return scaled, d_mass, d_log_c
 
 
 def _in_chunks(
@@ -115,11 +134,12 @@ def _in_chunks(
     """All gradients, by as many walks as the memory for those of queries asks for."""
     run = functools.partial(backward, wanted=kept.wanted, wants_bias=kept.wants_bias)
     places, shift = kept.places, kept.shift
+    active = None if kept.support is None else kept.support.of(problem.blocks)
     t, width = x.q.shape[3:]
     block = problem.blocks.q
     most = max(MOST_KEPT // (4 * max(width, 128) * block), 1) * block
     if t <= most:
-        return run(problem, x, places, shift, do, d_mass)
+        return run(problem, x, places, shift, do, d_mass, active)
     parts = []
     for start in range(0, t, most):
         cut = functools.partial(_cut, start=start, stop=min(start + most, t), t=t)
@@ -133,7 +153,10 @@ def _in_chunks(
             q_segment=cut(places.q_segment, 4),
             boolean=cut(places.boolean, 3),
         )
-        rest = cut(shift, 4), cut(do, 3), cut(d_mass, 4)
+        near_active = None
+        if active is not None:
+            near_active = active[:, :, :, start // block : -(-(start + most) // block)]
+        rest = cut(shift, 4), cut(do, 3), cut(d_mass, 4), near_active
         parts.append(run(problem.starting_at(start), part, near, *rest))
     join = functools.partial(jnp.concatenate, axis=-1)
     biases = [part.bias for part in parts if part.bias is not None]

@@ -1,15 +1,23 @@
 """What a kernel is given: arrays in its layout, and what of the call is static."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.experimental import pallas as pl
 
-from softmax_jax.attention.kernels.mosaic_tpu.call import Blocks
-from softmax_jax.attention.kernels.mosaic_tpu.visits import axis_of, kinds_of
+from softmax_jax.attention.kernels.mosaic_tpu.call import LANES, Blocks
+from softmax_jax.attention.kernels.mosaic_tpu.visits import (
+    axis_of,
+    column_of,
+    kinds_of,
+    row_of,
+)
 from softmax_jax.attention.kernels.tiles import Rows, Tile
 from softmax_jax.attention.masks import Window
 
@@ -50,12 +58,18 @@ class Problem:
     window: Window
     offset: int | None  # of the first query, where all positions are static
     lengths: tuple[int, int]  # T and S before they were padded
+    back: Blocks | None = None  # of the backward kernel, if these are others
+    roomy: bool = False  # see `chips.roomy`
 
     def starting_at(self, row: int) -> "Problem":
         """The problem of the queries from this row on."""
         offset = None if self.offset is None else self.offset + row
         lengths = self.lengths[0] - row, self.lengths[1]
         return dataclasses.replace(self, offset=offset, lengths=lengths)
+
+    def backwards(self) -> "Problem":
+        """With the tiles of the backward kernel."""
+        return dataclasses.replace(self, blocks=self.back or self.blocks)
 
     def kinds(self, places: Places, bias: Array | None) -> Any:
         """What the mask says of every tile, [B or 1, rows, columns]."""
@@ -81,6 +95,43 @@ class Problem:
         position = jnp.broadcast_to(position, (rows, position.shape[1]))
         segment = jnp.broadcast_to(segment, (rows, segment.shape[1]))
         return axis_of(position, segment != nobody, segment, block)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """Which tiles, of a size, hold a score above the threshold of its row."""
+
+    touched: Array  # [B, K, G, rows, columns]
+    blocks: Blocks = dataclasses.field(metadata={"static": True})
+
+    def of(self, blocks: Blocks) -> Array:
+        """The same of tiles of another size, as int32."""
+        fine = self.touched
+        for axis, size in ((3, self.blocks.q), (4, self.blocks.k)):
+            fine = jnp.repeat(fine, size // LANES, axis=axis)
+        lead, (rows, columns) = fine.shape[:3], fine.shape[3:]
+        q, k = blocks.q // LANES, blocks.k // LANES
+        parts = fine.reshape(*lead, rows // q, q, columns // k, k)
+        return parts.any((4, 6)).astype(jnp.int32)
+
+
+def flat(active: Array | None) -> Array | None:
+    return None if active is None else active.reshape(*active.shape[:3], -1)
+
+
+def where_active(
+    word: Any, columns: int, refs: dict[str, Any], step: Callable[..., None]
+) -> Callable[..., None]:
+    """step, left out for a tile without anything of a support."""
+    if "active" not in refs:
+        return step
+
+    def maybe(*, masked: bool) -> None:
+        active = refs["active"][row_of(word) * columns + column_of(word)]
+        pl.when(active != 0)(functools.partial(step, masked=masked))
+
+    return maybe
 
 
 def visible(

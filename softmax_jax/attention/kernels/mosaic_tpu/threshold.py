@@ -32,6 +32,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.call import (
     wide,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.forward import (
+    Solved,
     lay_upright,
     row_inputs,
     row_scratch,
@@ -42,6 +43,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.problem import (
     Inputs,
     Places,
     Problem,
+    Support,
     out,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.visits import (
@@ -49,6 +51,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     FIRST,
     LAST,
     WORK,
+    column_of,
     on_work,
     visits,
 )
@@ -71,9 +74,10 @@ SOLVED = 2e-6
 
 
 def threshold(
-    problem: Problem, x: Inputs, places: Places
-) -> tuple[Array, Array, Array]:
-    """Outputs [B, K, G, T, V], tau and the mass of every row, [B, K, G, 1, T]."""
+    problem: Problem, x: Inputs, places: Places, *, keep: bool
+) -> tuple[Solved, Support | None]:
+    """Outputs [B, K, G, T, V]; if they are to be kept, tau and the mass of every row,
+    [B, K, G, 1, T], and which tiles hold something of a support."""
     keys, width = x.k.shape[4], x.v.shape[3]
     size = problem.blocks.q
     while size % 256 == 0 and 4 * size * keys > MOST_KEPT:
@@ -83,11 +87,15 @@ def threshold(
             "implementation='mosaic_tpu' searches thresholds among at most "
             f"{MOST_KEPT // (4 * LANES)} keys, got {keys}"
         )
-    problem = dataclasses.replace(problem, blocks=Blocks(size, problem.blocks.k))
     columns = keys // problem.blocks.k
+    blocks = Blocks(size, problem.blocks.k, r=-(-columns // 8) * 8)
+    problem = dataclasses.replace(problem, blocks=blocks)
     inputs = row_inputs(x, places) | {"v": (jnp.swapaxes(x.v, -1, -2), "S1")}
     t = x.q.shape[3]
-    of_rows = out(x.q, 1, t), "1T"
+    outputs: dict[str, Any] = {"o": (out(x.q, t, width, dtype=x.q.dtype), "T1")}
+    if keep:
+        outputs |= dict.fromkeys(("tau", "mass"), (out(x.q, 1, t), "1T"))
+        outputs["touched"] = out(x.q, t // size * blocks.r, LANES), "R1"
     names = (*TOPS, "mass parts", "slope parts", "down")
     scratch = row_scratch(problem, inputs)
     scratch |= {name: pltpu.VMEM((size, LANES), jnp.float32) for name in names}
@@ -103,14 +111,15 @@ def threshold(
         problem.blocks,
         x.q.shape[:3],
         inputs,
-        {
-            "o": (out(x.q, t, width, dtype=x.q.dtype), "T1"),
-            "tau": of_rows,
-            "mass": of_rows,
-        },
+        outputs,
         scratch,
     )
-    return found["o"], found["tau"], found["mass"]
+    if not keep:
+        return (found["o"], None, None), None
+    touched = found["touched"].reshape(*x.q.shape[:3], t // size, blocks.r, LANES)
+    # Not "> 0": NaN is something.
+    touched = (touched[..., :columns, :] != 0).any(-1)
+    return (found["o"], found["tau"], found["mass"]), Support(touched, blocks)
 
 
 def _kernel(
@@ -126,6 +135,8 @@ def _kernel(
         refs["acc"][...] = jnp.zeros_like(refs["acc"])
         refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
         count[0] = count[1] = 0
+        if "touched" in refs:
+            refs["touched"][...] = jnp.zeros_like(refs["touched"])
 
     def step(*, masked: bool) -> None:
         z, seen, _ = score_and_sight(problem, refs, masked=masked)
@@ -139,7 +150,8 @@ def _kernel(
     @pl.when(again & (count[1] == 0))
     def solve() -> None:
         tau = _solved(problem, refs)
-        refs["tau"][...] = tau
+        if "tau" in refs:
+            refs["tau"][...] = tau
         refs["down"][...] = upright(tau)
         refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
 
@@ -149,7 +161,11 @@ def _kernel(
         size = z.shape[1]
         rows = rows_of(refs, size)
         weight, _ = problem.tile.weigh(z, None, wide(refs["down"][...], size), rows)
-        refs["mass parts"][...] += _by_lane(jnp.add, weight)
+        parts = _by_lane(jnp.add, weight)
+        refs["mass parts"][...] += parts
+        if "touched" in refs:
+            at = pl.ds(column_of(word), 1)
+            refs["touched"][at, :] = jnp.max(parts, axis=0, keepdims=True)
         refs["acc"][...] += dot(weight.astype(v.dtype), v, (1, 0))
         count[1] += 1
 
@@ -157,10 +173,11 @@ def _kernel(
     def end() -> None:
         parts = refs["mass parts"][...]
         mass = jnp.broadcast_to(jnp.sum(parts, axis=1, keepdims=True), parts.shape)
-        inverse = jnp.where(mass == 0, 0, 1 / mass)
+        inverse = pl.reciprocal(jnp.where(mass == 0, 1, mass), full_range=False)
         o = refs["acc"][...] * wide(inverse, refs["o"].shape[1])
         refs["o"][...] = o.astype(refs["o"].dtype)
-        put_flat(refs["mass"], mass)
+        if "mass" in refs:
+            put_flat(refs["mass"], mass)
 
 
 def _keep_tops(refs: dict[str, Any], z: Array) -> None:

@@ -1,0 +1,201 @@
+"""Attention by kernels for Hopper GPUs: from `Operands` to the arrays of a kernel.
+
+What precedes the kernels is that of the kernels for TPUs: counts of visible keys, the
+multipliers of scores, parameters as numbers of rows. Arrays are in the caller's layout,
+[B, T, H, D], and nothing is repeated for the heads of a group.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from softmax_jax.attention.kernels.mosaic_gpu.forms import GpuTile
+from softmax_jax.attention.kernels.mosaic_gpu.members import member_of
+from softmax_jax.attention.kernels.mosaic_gpu.problem import (
+    Blocks,
+    Inputs,
+    Places,
+    Problem,
+)
+from softmax_jax.attention.kernels.mosaic_gpu.ranges import Sight, ranges_of
+from softmax_jax.attention.kernels.mosaic_gpu.slopes import operations
+from softmax_jax.attention.kernels.mosaic_tpu import attend as shared
+from softmax_jax.attention.kernels.mosaic_tpu import call as tpu_call
+from softmax_jax.attention.kernels.mosaic_tpu import problem as tpu_problem
+from softmax_jax.attention.kernels.tiles import reads_scores
+from softmax_jax.attention.kernels.twins import Constants
+from softmax_jax.attention.masks import Mask
+from softmax_jax.attention.operands import Operands
+from softmax_jax.normalizers.base import Normalizer, Threshold
+
+NAME = "implementation='mosaic_gpu'"
+OLDEST_JAX = 0, 11
+DTYPES = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
+# By width of a head, which is padded to the next of these.
+BLOCKS = {
+    64: Blocks(forward=128, dq=128, dkv=64),
+    128: Blocks(forward=128, dq=64, dkv=64),
+    256: Blocks(forward=64, dq=64, dkv=64),
+}
+# Operations of a score, up to which the registers of a thread hold two products in the
+# backward pass, and above which all blocks are the smallest.
+LIGHT, HEAVY = 12, 40
+
+
+def mosaic_gpu(
+    operands: Operands,
+    scale: ArrayLike,
+    soft_cap: ArrayLike | None,
+    *,
+    offset: int | None,
+    known: Constants = (),
+    interpreted: bool = False,
+) -> Array:
+    """Outputs [B, K, G, T, V]; NotImplementedError says what the kernels cannot do.
+
+    `offset` is that of the first query where it is static and no position is unusual.
+    `known` is what `constants` says of the normalizer before parameters became arrays.
+    `interpreted` runs the kernels on a CPU.
+    """
+    check(operands)
+    from softmax_jax.attention.kernels.mosaic_gpu.fused import fused
+
+    t, s = operands.query.shape[3], operands.key.shape[4]
+    static = offset if shared.only_positions(operands) else None
+    operands = shared._without_unseen(operands, static)
+    n = shared._count(operands, static)
+    c, normalizer = shared._multiplied(operands, n, jnp.asarray(scale, jnp.float32))
+    check_rows(normalizer, n)
+    normalizer = normalizer.rows(n, jnp.zeros((1,) * 5), None)
+    normalizer = member_of(normalizer, known)
+    tile, fold, rows, log_c = shared._folded(
+        normalizer, c, scale, soft_cap, has_bias=False, exact=False, known=known
+    )
+    if log_c is not None:
+        rows = rows | {"log_c": log_c}
+    widths = [_width(operands.query.shape[4]), _width(operands.value.shape[3])]
+    tile = GpuTile(tile.tree, tile.leaves, tile.family, tile.capped, exact=False)
+    count = operations(tile)
+    problem = Problem(
+        tile=tile,
+        sight=Sight(operands.mask.causal, operands.mask.window, static, (t, s)),
+        blocks=Blocks(64, 64, 64) if count > HEAVY else BLOCKS[max(widths)],
+        light=count <= LIGHT,
+        heavy=count > HEAVY,
+        wide=sum(widths) > 256,
+        interpreted=interpreted,
+    )
+    q = (operands.query.astype(jnp.float32) * fold).astype(operands.query.dtype)
+    heads = operands.query.shape[1] * operands.query.shape[2]
+    queries, keys = problem.blocks.queries, problem.blocks.keys
+    x = Inputs(
+        q=_padded(_rows_first(q), queries, widths[0]),
+        k=_padded(_rows_first(operands.key.swapaxes(3, 4)), keys, widths[0]),
+        v=_padded(_rows_first(operands.value.swapaxes(3, 4)), keys, widths[1]),
+        numbers={name: _numbers(row, heads, t, queries) for name, row in rows.items()},
+    )
+    places = Places() if static is not None else _places(problem, operands.mask)
+    o = fused(problem, x, places)[:, :t, :, : operands.value.shape[3]]
+    group = operands.query.shape[1:3]
+    return jnp.moveaxis(o.reshape(*o.shape[:2], *group, -1), 1, 3)
+
+
+def check(operands: Operands) -> None:
+    """Refuses what the kernels have no units or registers for."""
+    version = tuple(int(x) for x in jax.__version__.split(".")[:2])
+    if version < OLDEST_JAX:
+        raise NotImplementedError(
+            f"{NAME} needs jax 0.11 or newer (Python 3.12), this is {jax.__version__}"
+        )
+    dtype = operands.query.dtype
+    if dtype not in DTYPES:
+        raise NotImplementedError(
+            f"{NAME} computes in bfloat16 and float16, got {dtype}"
+        )
+    widths = operands.query.shape[-1], operands.value.shape[3]
+    if max(widths) > max(BLOCKS):
+        raise NotImplementedError(f"{NAME} has heads of width up to 256, got {widths}")
+    if operands.bias is not None:
+        raise NotImplementedError(f"{NAME} takes no bias")
+    if operands.mask.boolean is not None:
+        raise NotImplementedError(
+            f"{NAME} takes causality, windows, lengths and segments, not a mask of "
+            "booleans"
+        )
+
+
+def check_rows(normalizer: Normalizer, n: Array) -> None:
+    """Refuses members whose rows are solved in a way that the kernels do not know."""
+    name = type(normalizer).__name__
+    if isinstance(normalizer, Threshold):
+        raise NotImplementedError(f"{NAME} has no {name}: it solves for no threshold")
+    if reads_scores(normalizer, n):
+        raise NotImplementedError(
+            f"{NAME} has no {name}: what it selects depends on the order of the scores "
+            "of a row"
+        )
+
+
+def _width(width: int) -> int:
+    return min(x for x in BLOCKS if x >= width)
+
+
+def _rows_first(x: Array) -> Array:
+    """[B, K, G, T, D] as [B, T, K G, D]."""
+    x = jnp.moveaxis(x, 3, 1)
+    return x.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
+def _padded(x: Array, block: int, width: int) -> Array:
+    pads = [(0, 0), (0, -x.shape[1] % block), (0, 0), (0, width - x.shape[3])]
+    return jnp.pad(x, pads) if any(after for _, after in pads) else x
+
+
+def _numbers(x: Array, heads: int, t: int, block: int) -> Array:
+    """Numbers of rows [B, K, G, T, 1], sizes of 1 being shared, as [B, H, T], padded.
+
+    The last number is repeated: one of no meaning could make weights NaN.
+    """
+    if x.shape[1] * x.shape[2] not in (1, heads):
+        raise NotImplementedError(f"{NAME} has parameters of all heads or of one")
+    x = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[3])
+    return (
+        jnp.pad(x, [(0, 0), (0, 0), (0, -t % block)], "edge") if x.shape[2] > 1 else x
+    )
+
+
+def _places(problem: Problem, mask: Mask) -> Places:
+    """Positions and segments, padding as that of nobody, and the ranges of blocks."""
+    t, s = problem.sight.lengths
+    blocks = problem.blocks
+    whole = tpu_call.Blocks(blocks.queries, blocks.keys)
+    ragged = t % whole.q > 0 or s % whole.k > 0
+    places = shared._places(mask, whole, t, s, ragged=ragged)
+
+    def ranges(queries: int, keys: int, *, of_keys: bool) -> Array:
+        described = tpu_problem.Problem(
+            tile=problem.tile,
+            blocks=tpu_call.Blocks(queries, keys),
+            causal=mask.causal,
+            window=mask.window,
+            offset=None,
+            lengths=(t, s),
+        )
+        kinds = described.kinds(places, None)
+        return ranges_of(kinds.swapaxes(1, 2) if of_keys else kinds)
+
+    return Places(
+        q_position=_flat(places.q_position),
+        k_position=_flat(places.k_position),
+        q_segment=_flat(places.q_segment),
+        k_segment=_flat(places.k_segment),
+        of_queries=ranges(blocks.queries, blocks.forward, of_keys=False),
+        of_keys=ranges(blocks.dkv, problem.keys_of_tile, of_keys=True),
+    )
+
+
+def _flat(x: Any) -> Any:
+    return None if x is None else x.reshape(x.shape[0], -1)

@@ -1,0 +1,253 @@
+"""Gradients of keys and values: a walk along the queries of all heads of their group.
+
+Keys are the rows of a tile here. Each of two warpgroups has 64 keys and the whole
+width; of wider heads both have the same keys, and each sums one half of the width.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from softmax_jax.attention.kernels.mosaic_gpu import call, scores
+from softmax_jax.attention.kernels.mosaic_gpu.problem import (
+    Inputs,
+    Places,
+    Problem,
+    named,
+)
+from softmax_jax.attention.kernels.mosaic_gpu.ranges import Range
+from softmax_jax.attention.kernels.mosaic_gpu.slopes import D_MASS, weights_and_slopes
+from softmax_jax.attention.kernels.tiles import Rows, hide
+
+STAGES = 2
+
+
+def gradients_of_keys(
+    problem: Problem, x: Inputs, places: Places, do: Array
+) -> tuple[Array, Array]:
+    """dk [B, S, K, D] and dv [B, S, K, V]."""
+    (batch, _, _, d), (s, kv, v) = x.q.shape, x.v.shape[1:]
+    block, dtype = problem.blocks.dkv, x.q.dtype
+    parts = 1 if problem.wide else 2
+    packed, scalars = _packed(x, block)
+    memory = {
+        "k": call.tiled(parts, call.ROWS, d, dtype=dtype),
+        "v": call.tiled(parts, call.ROWS, v, dtype=dtype),
+        "q": call.tiled(STAGES, block, d, dtype=dtype),
+        "do": call.tiled(STAGES, block, v, dtype=dtype),
+        "keys_here": plgpu.Barrier(num_barriers=parts, num_arrivals=2),
+        "turn": plgpu.Barrier(num_arrivals=2),
+        "place": scores.place_memory() if any(_can_hide(problem)) else None,
+    }
+    inputs = {"q": x.q, "k": x.k, "v": x.v, "do": do, "scalars": scalars}
+    if packed is not None:
+        inputs["packed"] = packed
+        rows = packed.shape[3]
+        memory["packed"] = plgpu.SMEM((STAGES, rows, block), jnp.float32)
+    for name, copies in (("q", 1), ("do", 1 if packed is None else 2)):
+        memory[f"{name}_here"] = plgpu.Barrier(num_barriers=STAGES, num_arrivals=copies)
+        memory[f"{name}_free"] = plgpu.Barrier(num_barriers=STAGES, num_arrivals=2)
+    found = call.run(
+        functools.partial(_body, problem, _vectors(x)),
+        "softmax_jax_dkv",
+        {
+            "k": jax.ShapeDtypeStruct(x.k.shape, dtype),
+            "v": jax.ShapeDtypeStruct(x.v.shape, dtype),
+        },
+        {"head": kv, "tile": s // (parts * call.ROWS), "example": batch},
+        inputs | named(**places._asdict()),
+        memory,
+        interpreted=problem.interpreted,
+    )
+    return found["k"], found["v"]
+
+
+def _vectors(x: Inputs) -> tuple[str, ...]:
+    """The numbers that differ from query to query."""
+    return tuple(name for name, row in x.numbers.items() if row.shape[2] > 1)
+
+
+def _packed(x: Inputs, block: int) -> tuple[Array | None, Rows]:
+    """Those, for each block one after another, [B, H, T / block, .., block]; others."""
+    (batch, t, heads, _), vectors = x.q.shape, _vectors(x)
+    scalars = {name: row for name, row in x.numbers.items() if name not in vectors}
+    if not vectors:
+        return None, scalars
+    rows = [jnp.broadcast_to(x.numbers[name], (batch, heads, t)) for name in vectors]
+    parts = [row.reshape(batch, heads, t // block, block) for row in rows]
+    return jnp.stack(parts, axis=3), scalars
+
+
+def _body(
+    problem: Problem, vectors: tuple[str, ...], x: Any, out: Any, memory: Any
+) -> None:
+    keys = problem.keys_of_tile
+    tile = lax.axis_index("tile")
+    if problem.sight.offset is None:
+        blocks = scores.range_at(x["of_keys"], lax.axis_index("example"), tile)
+    else:
+        blocks = problem.sight.queries(tile * keys, keys, problem.blocks.dkv)
+
+    @pl.when(lax.axis_index("group") < 2)
+    def compute():
+        plgpu.set_max_registers(call.COMPUTE, action="increase")
+        _compute(problem, vectors, x, out, memory, tile, blocks)
+
+    @pl.when(lax.axis_index("group") == 2)
+    def fetch():
+        plgpu.set_max_registers(call.FETCH, action="decrease")
+        _fetch(x, memory, blocks, problem.blocks.dkv)
+
+
+def _fetch(x: Any, memory: Any, blocks: Range, size: int) -> None:
+    """Queries and cotangents of every block of every head, one after another."""
+    example, head = lax.axis_index("example"), lax.axis_index("head")
+    heads = x["q"].shape[2] // x["k"].shape[2]
+    count = blocks.end - blocks.begin
+
+    @pl.loop(0, heads)
+    def of_head(g):
+        own = head * heads + g
+
+        @pl.loop(jnp.int32(blocks.begin), jnp.int32(blocks.end))
+        def step(i):
+            n = g * count + i - blocks.begin
+            at = example, pl.ds(i * size, size), own
+            q, do = (call.slot(memory, name, n) for name in ("q", "do"))
+            call.fetch(n, q, STAGES, (x["q"].at[at], q.part))
+            copies = [(x["do"].at[at], do.part)]
+            if "packed" in x:
+                rows = memory["packed"].at[call.remainder(n, STAGES)]
+                copies.append((x["packed"].at[example, own, i], rows))
+            call.fetch(n, do, STAGES, *copies)
+
+
+def _compute(
+    problem: Problem,
+    vectors: tuple[str, ...],
+    x: Any,
+    out: Any,
+    memory: Any,
+    tile: Any,
+    blocks: Range,
+) -> None:
+    """The gradients of 64 keys, or of one half of their width."""
+    group, head = lax.axis_index("group"), lax.axis_index("head")
+    example, heads = lax.axis_index("example"), x["q"].shape[2] // x["k"].shape[2]
+    shared = problem.wide
+    own = 0 if shared else group
+    first = tile * call.ROWS if shared else (2 * tile + group) * call.ROWS
+    at = example, pl.ds(first, call.ROWS), head
+    k, v, here = (memory[name].at[own] for name in ("k", "v", "keys_here"))
+    for name, part in (("k", k), ("v", v)):
+        copy = functools.partial(plgpu.copy_gmem_to_smem, x[name].at[at], part, here)
+        pl.when(group == 0)(copy) if shared else copy()
+    if any(_can_hide(problem)):
+        scores.lay_places(memory)
+    plgpu.barrier_wait(here)
+    widths = [part.shape[1] // (2 if shared else 1) for part in (k, v)]
+    halves = [pl.ds(group * w, w) if shared else slice(None) for w in widths]
+
+    def of_head(g, carry):
+        of = example, head * heads + g
+        scalars = {
+            name: scores.number(ref, *of, 0) for name, ref in x["scalars"].items()
+        }
+
+        def step(i, carry, *, masked):
+            n = g * (blocks.end - blocks.begin) + i - blocks.begin
+
+            def visible(shape):
+                places = i * problem.blocks.dkv, first
+                return scores.seen(
+                    problem.sight, x, memory, *places, shape, keys_are_rows=True
+                )
+
+            sight = visible if masked else None
+            known = own, halves
+            return _step(problem, vectors, memory, known, n, scalars, sight, carry)
+
+        return call.walk(blocks, step, carry, can_hide=_can_hide(problem))
+
+    carry = tuple(call.zeros(call.ROWS, w) for w in widths)
+    dk, dv = lax.fori_loop(0, heads, of_head, carry)
+    if shared:
+        # The other half reads the keys until it is done.
+        call.turn(memory["turn"])
+    for part, half, total in (
+        (k, halves[0], dk * problem.tile.unit),
+        (v, halves[1], dv),
+    ):
+        part.at[:, half][...] = total.astype(part.dtype)
+    plgpu.commit_smem()
+    if shared:
+        call.turn(memory["turn"])
+    for i, (name, part) in enumerate((("k", k), ("v", v))):
+        copy = functools.partial(plgpu.copy_smem_to_gmem, part, out[name].at[at])
+        pl.when(group == i)(copy) if shared else copy()
+    plgpu.wait_smem_to_gmem(0, wait_read_only=True)
+
+
+def _can_hide(problem: Problem) -> tuple[bool, bool]:
+    """Padding needs no mask: queries without cotangents add nothing."""
+    if problem.sight.offset is None:
+        return True, True
+    low, high = problem.sight.reach
+    return high is not None, low is not None
+
+
+def _step(
+    problem: Problem,
+    vectors: tuple[str, ...],
+    memory: Any,
+    keys: Any,
+    n: Any,
+    scalars: Rows,
+    sight: Any,
+    carry: tuple[Array, Array],
+) -> tuple[Array, Array]:
+    """One block of queries of one head."""
+    own, (of_k, of_v) = keys
+    k, v = (memory[name].at[call.again(own, n)] for name in ("k", "v"))
+    q, do = (call.slot(memory, name, n) for name in ("q", "do"))
+    plgpu.barrier_wait(q.here)
+    plgpu.barrier_wait(do.here)
+
+    def seen(x: Array) -> Array:
+        return hide(x, None if sight is None else sight(x.shape), 0.0)
+
+    def row(name: str, shape: tuple[int, int]) -> Array:
+        part = memory["packed"].at[call.remainder(n, STAGES), vectors.index(name)]
+        found = call.load(part, call.OF_COLUMNS)
+        return call.over_rows(found, shape)
+
+    def weigh(s):
+        """What is used late is read late, when there are registers for it."""
+        early = [name for name in vectors if name != D_MASS]
+        known = scalars | {name: row(name, s.shape) for name in early}
+        weight, pull = weights_and_slopes(problem.tile, s, known, ())
+        weight = seen(weight).astype(k.dtype)
+
+        def join(given):
+            d_mass = row(D_MASS, s.shape) if D_MASS in vectors else None
+            ds, _ = pull(given, d_mass, jnp.sum)
+            return weight, seen(ds).astype(k.dtype)
+
+        return join
+
+    weight, ds = call.two_products(
+        (k, q.part.T), (v, do.part.T), weigh, together=problem.light
+    )
+    dk, dv = call.add_products(
+        list(carry),
+        [(ds, q.part.at[:, of_k]), (weight, do.part.at[:, of_v])],
+        interpreted=problem.interpreted,
+    )
+    plgpu.barrier_arrive(q.free)
+    plgpu.barrier_arrive(do.free)
+    return dk, dv

@@ -1,0 +1,151 @@
+"""A member's functions in what Mosaic GPU lowers, in few MUFU operations.
+
+A multiprocessor does 16 transcendentals in the time of 4096 tensor operations, so a
+formula is chosen by how many it needs. Hopper's tanh has 11 bits: enough for a
+soft-cap, not for a sigmoid whose weights are near 1 / n. A reciprocal is the square of
+an inverse square root, one operation where a division is ten.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend import core
+
+from softmax_jax.attention.kernels import lean
+from softmax_jax.attention.kernels.tiles import Tile
+
+LOG2_E = 1.4426950408889634
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuTile(Tile):
+    """The rule of a kernel, in these forms."""
+
+    def lean(self, f: Callable) -> Callable:
+        return rewritten(f, keep_derivatives=True)
+
+
+def rewritten(f: Callable, *, keep_derivatives: bool = False) -> Callable:
+    """f, traced and evaluated again in the forms below; own derivatives are kept, or
+    the functions that have them written out too.
+    """
+
+    def again(*args):
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+        leaves = jax.tree.leaves(args)
+        outs = _evaluate(closed.jaxpr, closed.consts, leaves, keep_derivatives)
+        return jax.tree.unflatten(jax.tree.structure(shape), outs)
+
+    return again
+
+
+def _evaluate(
+    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], keep: bool
+) -> list[Any]:
+    known = dict(zip(jaxpr.constvars, consts, strict=True))
+    known |= dict(zip(jaxpr.invars, args, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else known[atom]
+
+    for eqn in jaxpr.eqns:
+        outs = _apply(eqn, [read(atom) for atom in eqn.invars], keep)
+        known |= dict(zip(eqn.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _apply(eqn: Any, values: list[Any], keep: bool) -> list[Any]:
+    """The results of one equation; functions that are called are written out."""
+    kind = eqn.primitive.name
+    called = kind in ("jit", "pjit", "custom_jvp_call")
+    form = FORMS.get(eqn.params.get("name", "") if called else kind)
+    if form is not None:
+        return [form(*values)]
+    if called and not (keep and kind == "custom_jvp_call"):
+        inner = eqn.params["call_jaxpr" if kind == "custom_jvp_call" else "jaxpr"]
+        return _evaluate(inner.jaxpr, inner.consts, values, keep)
+    if kind == "integer_pow" and int(eqn.params["y"]) < 0:
+        (x,) = values
+        return [1 / jax.lax.integer_pow(x, -int(eqn.params["y"]))]
+    # A pair up to some release of JAX, whose functions come first.
+    bound = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    outs = eqn.primitive.bind(*functions, *values, **params)
+    return list(outs) if eqn.primitive.multiple_results else [outs]
+
+
+def reciprocal(x: Array) -> Array:
+    """1 / x for x > 0."""
+    root = jax.lax.rsqrt(x)
+    return root * root
+
+
+@jax.custom_jvp
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x), exact where it is small."""
+    return reciprocal(1 + jnp.exp2(-LOG2_E * x))
+
+
+@sigmoid.defjvp
+def _sigmoid_jvp(primals, tangents):
+    p = sigmoid(primals[0])
+    return p, (p - p * p) * tangents[0]
+
+
+@jax.custom_jvp
+def log_sigmoid(x: Array) -> Array:
+    """min(x, 0) - log(1 + e^-|x|), exact to the precision of 1."""
+    return jnp.minimum(x, 0) - jnp.log(1 + jnp.exp2(-LOG2_E * jnp.abs(x)))
+
+
+@log_sigmoid.defjvp
+def _log_sigmoid_jvp(primals, tangents):
+    """sigmoid(-x), of the same power."""
+    (x,), (dx,) = primals, tangents
+    t = jnp.exp2(-LOG2_E * jnp.abs(x))
+    below = reciprocal(1 + t)
+    slope = jnp.where(x > 0, t * below, below)
+    return jnp.minimum(x, 0) - jnp.log(1 + t), slope * dx
+
+
+@jax.custom_jvp
+def log2_sigmoid(y: Array) -> Array:
+    """log2 of sigmoid(y log 2)."""
+    return jnp.minimum(y, 0) - jnp.log2(1 + jnp.exp2(-jnp.abs(y)))
+
+
+@log2_sigmoid.defjvp
+def _log2_sigmoid_jvp(primals, tangents):
+    (y,), (dy,) = primals, tangents
+    t = jnp.exp2(-jnp.abs(y))
+    below = reciprocal(1 + t)
+    slope = jnp.where(y > 0, t * below, below)
+    return jnp.minimum(y, 0) - jnp.log2(1 + t), slope * dy
+
+
+def softplus(x: Array) -> Array:
+    return -log_sigmoid(-x)
+
+
+def power(x: Array, y: Array) -> Array:
+    return jnp.exp2(y * jnp.log2(x))
+
+
+FORMS: dict[str, Callable] = {
+    "add_any": jax.lax.add,
+    "log_sigmoid": log_sigmoid,
+    "_log2_sigmoid": log2_sigmoid,
+    "logistic": sigmoid,
+    "softplus": softplus,
+    "logaddexp": lambda x, y: y + softplus(x - y),
+    "expm1": lambda x: jnp.exp(x) - 1,
+    "log1p": lambda x: jnp.log(1 + x),
+    "pow": power,
+    "reciprocal": reciprocal,
+    "squared_positive": lean.squared_positive,
+    "stop_gradient": lambda x: x,
+}

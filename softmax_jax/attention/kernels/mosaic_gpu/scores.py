@@ -1,0 +1,120 @@
+"""What the kernels read of rows, parameters and masks, in the layout of scores."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from softmax_jax.attention.kernels.mosaic_gpu import call
+from softmax_jax.attention.kernels.mosaic_gpu.problem import Problem
+from softmax_jax.attention.kernels.mosaic_gpu.ranges import Range, Sight
+from softmax_jax.attention.kernels.tiles import Rows
+
+
+def number(ref: Any, example: Any, head: Any, first: Any) -> Array:
+    """A number of each of 64 queries, or of all of them: a row or a scalar."""
+    at = call.either(ref.shape[0], example), call.either(ref.shape[1], head)
+    if ref.shape[2] == 1:
+        return ref[(*at, 0)]
+    part = ref.at[(*at, pl.ds(first, call.ROWS))]
+    return call.load(part, call.OF_ROWS, optimized=False)
+
+
+def numbers(refs: dict[str, Any], example: Any, head: Any, first: Any) -> Rows:
+    return {name: number(ref, example, head, first) for name, ref in refs.items()}
+
+
+def across(rows: Rows, shape: tuple[int, ...]) -> Rows:
+    """Numbers of rows for every column; scalars as they are."""
+    return {
+        name: x if x.ndim == 0 else call.over_columns(x, shape)
+        for name, x in rows.items()
+    }
+
+
+def tile_of_queries(
+    problem: Problem, x: dict[str, Any], block: int
+) -> tuple[Any, Range]:
+    """Which 128 queries, and the blocks of keys that they see."""
+    tile = lax.axis_index("tile")
+    if problem.sight.reach[1] is not None:
+        # The longest walks begin first.
+        tile = x["q"].shape[1] // (2 * call.ROWS) - 1 - tile
+    if problem.sight.offset is None:
+        found = range_at(x["of_queries"], lax.axis_index("example"), tile)
+        ratio = problem.blocks.forward // block
+        return tile, Range(*(ratio * part for part in found))
+    first = tile * (2 * call.ROWS)
+    return tile, problem.sight.keys(first, 2 * call.ROWS, block)
+
+
+def range_at(ref: Any, example: Any, tile: Any) -> Range:
+    """A range that was computed outside."""
+    at = call.either(ref.shape[0], example), tile
+    return Range(*(ref[(*at, i)] for i in range(4)))
+
+
+def place_memory() -> Any:
+    return plgpu.SMEM((128,), jnp.int32)
+
+
+def lay_places(memory: dict[str, Any]) -> None:
+    """0, 1, 2, ... in shared memory: registers that keep them would be too many.
+
+    Every warpgroup writes the same, and waits for itself alone.
+    """
+    layout = plgpu.Layout.WG_STRIDED((128,), vec_size=1)
+    places = plgpu.broadcasted_iota(jnp.int32, (128,), 0, layout=layout)
+    memory["place"][...] = places
+    plgpu.commit_smem()
+
+
+def seen(
+    sight: Sight,
+    x: dict[str, Any],
+    memory: dict[str, Any],
+    q_first: Any,
+    k_first: Any,
+    shape: tuple[int, int],
+    *,
+    keys_are_rows: bool,
+) -> Array:
+    """Which keys of a tile each query sees."""
+    q_axis, k_axis = (1, 0) if keys_are_rows else (0, 1)
+
+    def vector(ref: Any, axis: int, **options: bool) -> Array:
+        layout = call.OF_ROWS if axis == 0 else call.OF_COLUMNS
+        found = call.load(ref, layout, **options)
+        return lax.broadcast_in_dim(found, shape, (axis,))
+
+    def given(name: str, first: Any, axis: int) -> Array:
+        ref = x[name]
+        example = call.either(ref.shape[0], lax.axis_index("example"))
+        part = ref.at[example, pl.ds(first, shape[axis])]
+        return vector(part, axis, optimized=False)
+
+    def static(first: Any, axis: int) -> Array:
+        if axis == 0:
+            return call.iota(shape, axis) + first
+        part = memory["place"].at[pl.ds(0, shape[1])]
+        return vector(part, axis) + first
+
+    if sight.offset is None:
+        q_place = given("q_position", q_first, q_axis)
+        k_place = given("k_position", k_first, k_axis)
+    else:
+        q_place = static(q_first + sight.offset, q_axis)
+        k_place = static(k_first, k_axis)
+    said = sight.near(q_place, k_place)
+    if "q_segment" in x:
+        q_segment = given("q_segment", q_first, q_axis)
+        said.append(given("k_segment", k_first, k_axis) == q_segment)
+    if sight.offset is not None and not keys_are_rows:
+        if sight.lengths[1] % shape[1]:
+            said.append(k_place < sight.lengths[1])
+    result = jnp.full(shape, True) if not said else said[0]
+    for part in said[1:]:
+        result = result & part
+    return result

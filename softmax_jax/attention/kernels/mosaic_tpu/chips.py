@@ -1,0 +1,62 @@
+"""What differs from one generation of TPUs to the next: sizes of tiles, and its units.
+
+    python -m benchmarks.tpu_static --tune
+
+compiles forward and backward kernels with tiles of several sizes for every generation
+and width of heads; `TILES` holds those of the fewest bundles per score.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+GENERATIONS = {
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
+}
+
+
+class Tiles(NamedTuple):
+    """Queries and keys per tile, of the forward and of the backward kernel."""
+
+    forward: tuple[int, int]
+    backward: tuple[int, int]
+
+
+# Where a generation is not known, and in float32, whose products take more memory.
+PLAIN = Tiles((512, 512), (512, 512))
+TILES: dict[tuple[str, int], Tiles] = {
+    ("v6e", 128): Tiles((1024, 2048), (1024, 1024)),
+    ("tpu7x", 128): Tiles((1024, 1024), (1024, 1024)),
+}
+
+
+def generation() -> str | None:
+    """That of the chips in use, or of the mesh in use, whose chips need not be here."""
+    abstract = jax.sharding.get_abstract_mesh().abstract_device
+    kind = jax.devices()[0].device_kind if abstract is None else abstract.device_kind
+    return GENERATIONS.get(kind)
+
+
+def tiles(chip: str | None, width: int, *, exact: bool) -> Tiles:
+    """The sizes for heads of this width, or of the next that was measured."""
+    if exact or chip is None:
+        return PLAIN
+    return TILES.get((chip, min(x for x in (64, 128, 256) if x >= width)), PLAIN)
+
+
+def divided(length: int, most: int) -> int:
+    """A multiple of 128 of which few cover the length: parts of about the same size."""
+    parts = -(-length // most)
+    return -(-length // (128 * parts)) * 128
+
+
+def roomy(chip: str | None, width: int, *, exact: bool) -> bool:
+    """Whether sums of weights are free, as columns of the matrix unit, 256 wide, that
+    values leave; these vector units compute with bfloat16, two at a time."""
+    return chip in ("v6e", "tpu7x") and width <= 128 and not exact
