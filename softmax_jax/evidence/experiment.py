@@ -76,8 +76,9 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def run(experiment: Experiment, seeds: int, first: int = 0) -> list[results.Result]:
     """Runs what is not finished yet; every finished arm and seed is on disk at once.
 
-    Seeds `first`, `first` + 1, ... are shared by all arms of a study: the same data and, where the
-    shapes agree, the same initial parameters, so differences between arms are paired.
+    Seeds `first`, `first` + 1, ... are shared by all arms of a study: the same data
+    and, where the shapes agree, the same initial parameters, so differences between
+    arms are paired.
     """
     if seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
@@ -188,7 +188,7 @@ class Transformer(nnx.Module):
         config = self.config
         shape = (batch, capacity, config.kv_heads_, config.head_width_)
         zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
-        caches = [Cache(zeros, zeros) for _ in range(config.layers)]
+        caches: list[Any] = [Cache(zeros, zeros) for _ in range(config.layers)]
         if not self.remembers:
             return caches
         states = jnp.zeros((batch, capacity, config.width), zeros.dtype)

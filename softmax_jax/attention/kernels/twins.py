@@ -289,25 +289,34 @@ TWINS: dict[type[Normalizer], Callable[[Any], Twin]] = {
 }
 SHORT_TWINS = TWINS | {Softpick: lambda normalizer: Softpick2()}
 
+# Values of parameters that make a twin shorter.
+SHORTER: dict[type[Normalizer], dict[str, float]] = {Sigsoftmax: {"k": 2.0, "c": 0.0}}
 Constants = tuple[tuple[str, float], ...]
 
 
 def constants(normalizer: Normalizer) -> Constants:
-    """By name, the parameters that are not learned and were given as numbers."""
-    declared = declared_parameters(normalizer).items()
-    given = {name: getattr(normalizer, name) for name, x in declared if not x.learned}
+    """The parameters that are known to have such a value before they become arrays.
+
+    They are part of what is compiled; no other values are, nor are learned ones.
+    """
+    declared = declared_parameters(normalizer)
+    worth = SHORTER.get(type(normalizer), {}).items()
     return tuple(
-        (name, float(value))
-        for name, value in given.items()
-        if isinstance(value, numbers.Real)
+        (name, value)
+        for name, value in worth
+        if not declared[name].learned and _is(getattr(normalizer, name), value)
     )
+
+
+def _is(given: Any, value: float) -> bool:
+    return isinstance(given, numbers.Real) and float(given) == value
 
 
 def twin_of(normalizer: Normalizer, known: Constants, *, exact: bool) -> Twin | None:
     """The twin of a member, given what is known of its parameters, or None."""
     sure = dict(known)
-    if type(normalizer) is Sigsoftmax and sure.get("k") == 2:
-        center = None if sure.get("c") == 0 else normalizer.c * LOG2_E
+    if type(normalizer) is Sigsoftmax and "k" in sure:
+        center = None if "c" in sure else normalizer.c * LOG2_E
         return SquaredSigsoftmax2(center=center, exact=exact)
     twins = TWINS if exact else SHORT_TWINS
     make = twins.get(type(normalizer))

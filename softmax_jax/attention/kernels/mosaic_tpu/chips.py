@@ -8,7 +8,7 @@ and width of heads; `TILES` holds those of the fewest bundles per score.
 
 from typing import NamedTuple
 
-import jax
+from softmax_jax.target import device_kind
 
 GENERATIONS = {
     "TPU v5 lite": "v5e",
@@ -37,10 +37,8 @@ TILES: dict[tuple[str, int], Tiles] = {
 
 
 def generation() -> str | None:
-    """That of the chips in use, or of the mesh in use, whose chips need not be here."""
-    abstract = jax.sharding.get_abstract_mesh().abstract_device
-    kind = jax.devices()[0].device_kind if abstract is None else abstract.device_kind
-    return GENERATIONS.get(kind)
+    """That of the chips a kernel is traced for; None where it is not known."""
+    return GENERATIONS.get(device_kind())
 
 
 def tiles(chip: str | None, width: int, *, exact: bool) -> Tiles:
@@ -57,6 +55,8 @@ def divided(length: int, most: int) -> int:
 
 
 def roomy(chip: str | None, width: int, *, exact: bool) -> bool:
-    """Whether sums of weights are free, as columns of the matrix unit, 256 wide, that
-    values leave; these vector units compute with bfloat16, two at a time."""
+    """Whether sums of weights are free, as columns of the matrix unit, 256 wide.
+
+    Values leave these unused; the vector units compute with bfloat16, two at a time.
+    """
     return chip in ("v6e", "tpu7x") and width <= 128 and not exact
