@@ -134,7 +134,6 @@ def test_rows(name):
 
 @needs_interpreter
 @slow
-@pytest.mark.filterwarnings("ignore:jax.experimental.pallas.reciprocal")
 @pytest.mark.parametrize("name", ["sigsoftmax", "relu_power"])
 def test_what_is_known_of_parameters(name):
     """What is not learned has no gradient that anyone asks for."""

@@ -13,7 +13,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.experimental import pallas
+from jax.experimental.pallas import tpu
 from jax.extend import core
+
+
+def reciprocal(x: Array, *, approx: bool = False) -> Array:
+    """1 / x of a finite x, by the unit that TPUs have for it.
+
+    `approx` leaves out the correction of what the unit gives.
+    """
+    of_tpu = getattr(tpu, "reciprocal", None)  # where JAX has it since 0.12
+    return (of_tpu or pallas.reciprocal)(x, approx=approx, full_range=False)
 
 
 def lean(f: Callable, *, exact: bool) -> Callable:

@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.experimental import pallas as pl
 
-from softmax_jax.attention.kernels.lean import squared_positive
+from softmax_jax.attention.kernels.lean import reciprocal, squared_positive
 from softmax_jax.normalizers.base import Normalizer, Ratio
 from softmax_jax.normalizers.multimax import MultiMax
 from softmax_jax.normalizers.parameters import declared_parameters, parameter
@@ -140,7 +139,7 @@ def _over_sum_jvp(exact, primals, tangents):
 
 def _reciprocal(exact: bool, x: Array) -> Array:
     """Otherwise as the transcendental unit gives it, without corrections."""
-    return 1 / x if exact else pl.reciprocal(x, approx=True, full_range=False)
+    return 1 / x if exact else reciprocal(x, approx=True)
 
 
 @jax.custom_jvp

@@ -22,9 +22,16 @@ from softmax_jax.attention.kernels.mosaic_gpu.problem import (
 )
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Sight, ranges_of
 from softmax_jax.attention.kernels.mosaic_gpu.slopes import operations
-from softmax_jax.attention.kernels.mosaic_tpu import attend as shared
 from softmax_jax.attention.kernels.mosaic_tpu import call as tpu_call
 from softmax_jax.attention.kernels.mosaic_tpu import problem as tpu_problem
+from softmax_jax.attention.kernels.places import places_of
+from softmax_jax.attention.kernels.prepare import (
+    folded,
+    key_count,
+    multiplied,
+    only_positions,
+    without_unseen,
+)
 from softmax_jax.attention.kernels.tiles import reads_scores
 from softmax_jax.attention.kernels.twins import Constants
 from softmax_jax.attention.masks import Mask
@@ -64,14 +71,14 @@ def mosaic_gpu(
     from softmax_jax.attention.kernels.mosaic_gpu.fused import fused
 
     t, s = operands.query.shape[3], operands.key.shape[4]
-    static = offset if shared.only_positions(operands) else None
-    operands = shared._without_unseen(operands, static)
-    n = shared._count(operands, static)
-    c, normalizer = shared._multiplied(operands, n, jnp.asarray(scale, jnp.float32))
+    static = offset if only_positions(operands) else None
+    operands = without_unseen(operands, static)
+    n = key_count(operands, static)
+    c, normalizer = multiplied(operands, n, jnp.asarray(scale, jnp.float32))
     check_rows(normalizer, n)
     normalizer = normalizer.rows(n, jnp.zeros((1,) * 5), None)
     normalizer = member_of(normalizer, known)
-    tile, fold, rows, log_c = shared._folded(
+    tile, fold, rows, log_c = folded(
         normalizer, c, scale, soft_cap, has_bias=False, exact=False, known=known
     )
     if log_c is not None:
@@ -173,7 +180,7 @@ def _places(problem: Problem, mask: Mask) -> Places:
     blocks = problem.blocks
     whole = tpu_call.Blocks(blocks.queries, blocks.keys)
     ragged = t % whole.q > 0 or s % whole.k > 0
-    places = shared._places(mask, whole, t, s, ragged=ragged)
+    places = places_of(mask, (whole.q, whole.k), t, s, ragged=ragged)
 
     def ranges(queries: int, keys: int, *, of_keys: bool) -> Array:
         described = tpu_problem.Problem(

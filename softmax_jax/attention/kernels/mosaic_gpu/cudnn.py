@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from softmax_jax.attention.kernels.mosaic_tpu import attend as shared
+from softmax_jax.attention.kernels.prepare import key_count, multiplied, only_positions
 from softmax_jax.attention.kernels.tiles import linear
 from softmax_jax.attention.operands import Operands
 from softmax_jax.target import platform
@@ -29,8 +29,8 @@ def cudnn(
     """Outputs [B, K, G, T, V]; NotImplementedError says what cuDNN cannot do."""
     mask = operands.mask
     check(operands, soft_cap, offset)
-    n = shared._count(operands, offset)
-    c, normalizer = shared._multiplied(operands, n, jnp.asarray(scale, jnp.float32))
+    n = key_count(operands, offset)
+    c, normalizer = multiplied(operands, n, jnp.asarray(scale, jnp.float32))
     straight = linear(normalizer)
     log_c = getattr(normalizer, "log_constant", lambda: None)()
     if straight is None or log_c is not None:
@@ -72,7 +72,7 @@ def check(operands: Operands, soft_cap: ArrayLike | None, offset: int | None) ->
         )
     if soft_cap is not None:
         raise NotImplementedError(f"{NAME} has no logits_soft_cap")
-    if offset is None or not shared.only_positions(operands):
+    if offset is None or not only_positions(operands):
         raise NotImplementedError(
             f"{NAME} takes causality and a window to the left, and no other mask, "
             "bias, length or segment"

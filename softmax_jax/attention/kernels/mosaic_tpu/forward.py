@@ -13,6 +13,7 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from softmax_jax.attention.kernels.lean import reciprocal
 from softmax_jax.attention.kernels.mosaic_tpu.call import (
     LANES,
     SCALARS,
@@ -276,7 +277,7 @@ class Kernel:
         if self.tile.has_maximum:
             mass = jnp.where(refs["m"][...] == LOWEST, 0, mass)
         empty = mass == 0
-        inverse = pl.reciprocal(jnp.where(empty, 1, mass), full_range=False)
+        inverse = reciprocal(jnp.where(empty, 1, mass))
         inverse = jnp.where(empty, 0, inverse)
         o[...] = (acc[...] * wide(inverse, o.shape[1])).astype(o.dtype)
         if "mass" in refs:

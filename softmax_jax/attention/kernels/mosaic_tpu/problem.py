@@ -18,6 +18,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     kinds_of,
     row_of,
 )
+from softmax_jax.attention.kernels.places import NO_KEY, NO_QUERY, Places
 from softmax_jax.attention.kernels.tiles import Rows, Tile
 from softmax_jax.attention.masks import Window
 
@@ -32,20 +33,6 @@ class Inputs(NamedTuple):
     bias: Array | None  # [B, K, G, T, S]
     log_c: Array | None  # [B, K, G, 1, T], in the units of the log weights
     rows: Rows  # each [B, K, G, 1, T]
-
-
-class Places(NamedTuple):
-    """What the mask compares, without derivatives: int32 and int8."""
-
-    q_position: Array  # [B, 1, 1, 1, T]
-    k_position: Array  # [B, 1, 1, 1, S]
-    q_segment: Array | None
-    k_segment: Array | None
-    boolean: Array | None  # [B, K, G, T, S]
-
-
-# A segment of nobody, for queries and for keys that are only padding.
-NO_QUERY, NO_KEY = -(2**31) + 1, -(2**31) + 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from softmax_jax.attention.kernels.lean import reciprocal
 from softmax_jax.attention.kernels.mosaic_tpu.call import (
     LANES,
     Blocks,
@@ -173,7 +174,7 @@ def _kernel(
     def end() -> None:
         parts = refs["mass parts"][...]
         mass = jnp.broadcast_to(jnp.sum(parts, axis=1, keepdims=True), parts.shape)
-        inverse = pl.reciprocal(jnp.where(mass == 0, 1, mass), full_range=False)
+        inverse = reciprocal(jnp.where(mass == 0, 1, mass))
         o = refs["acc"][...] * wide(inverse, refs["o"].shape[1])
         refs["o"][...] = o.astype(refs["o"].dtype)
         if "mass" in refs:
