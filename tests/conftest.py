@@ -1,10 +1,14 @@
 """Strict JAX on eight CPU devices, float64 on request, the same examples every time."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import jax
 import pytest
+
+# Tests compile many programs, and run each of them for a moment.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -85,6 +85,7 @@ def test_function_and_attention_work(project: Path) -> None:
     assert Path(run(project, "-c", USE).strip()).is_relative_to(project)
 
 
+@pytest.mark.slow
 def test_its_tests_pass(project: Path) -> None:
     """Its own, its doctest, those of its names, and laws that took it up."""
     names = (

@@ -143,7 +143,9 @@ def check(name, mesh, method, balanced, implementation, bare=False, stats=True):
     ("name", "method", "balanced", "implementation"),
     [
         ("ssmax", "gather", True, "chunked"),
-        ("sparse_softmax", "ulysses", False, "reference"),
+        pytest.param(
+            *("sparse_softmax", "ulysses", False, "reference"), marks=pytest.mark.slow
+        ),
         ("softmax1", "ring", True, "reference"),
     ],
 )

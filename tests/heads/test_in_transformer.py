@@ -30,7 +30,13 @@ def build(**options) -> nn.Transformer:
     return nn.Transformer(nn.TransformerConfig(**SIZES, **options), rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "untied" in name else [])
+        for name in HEADS
+    ],
+)
 def test_losses_are_those_of_the_logits(name: str) -> None:
     """Values and the gradients of every parameter."""
     model = build(**HEADS[name])
@@ -78,12 +84,18 @@ def test_a_cache_says_again_what_it_read() -> None:
 
 def test_a_cache_decodes_step_by_step_what_it_makes_of_the_whole() -> None:
     model = build(head="cache")
-    whole, _ = model.run(TOKENS)
-    logits, layers = model.run(TOKENS[:, :3], caches=model.empty_caches(2, 7))
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def run(tokens, start, caches):
+        logits, layers = nnx.merge(graph, state).run(tokens, start=start, caches=caches)
+        return logits, [layer.cache for layer in layers]
+
+    whole = nnx.jit(type(model).__call__)(model, TOKENS)
+    logits, caches = run(TOKENS[:, :3], 0, model.empty_caches(2, 7))
     parts = [logits]
     for t in range(3, 7):
-        caches = [layer.cache for layer in layers]
-        logits, layers = model.run(TOKENS[:, t : t + 1], start=t, caches=caches)
+        logits, caches = run(TOKENS[:, t : t + 1], t, caches)
         parts.append(logits)
     np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
     sampled = nn.generate(model, TOKENS[:, :3], 4, key=jax.random.key(0))
@@ -93,8 +105,9 @@ def test_a_cache_decodes_step_by_step_what_it_makes_of_the_whole() -> None:
 def test_documents_that_are_packed_do_not_see_each_others_cache() -> None:
     model = build(head="cache")
     segments = jnp.asarray([[1, 1, 1, 2, 2, 2, 2]] * 2, jnp.int32)
-    packed, _ = model.run(TOKENS, segment_ids=segments)
-    alone, _ = model.run(TOKENS[:, :3])
+    call = nnx.jit(lambda model, *tokens, **options: model(*tokens, **options))
+    packed = call(model, TOKENS, segment_ids=segments)
+    alone = call(model, TOKENS[:, :3])
     np.testing.assert_allclose(packed[:, :3], alone, atol=1e-5)
     states, _ = model.states(TOKENS, segment_ids=segments)
     losses = model.losses(states[:, :-1], TOKENS[:, 1:], segment_ids=segments[:, :-1])

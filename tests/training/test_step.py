@@ -54,6 +54,7 @@ def looped_layers(config):
     return dataclasses.replace(config, model=model)
 
 
+@pytest.mark.slow
 def test_sequences_split_over_devices_take_the_same_steps(config):
     losses, _ = run(config())
     split = config(data=2, context=4, method="ring", balanced=True)

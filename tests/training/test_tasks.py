@@ -64,6 +64,7 @@ def pairs_file(tmp_path_factory):
     return {"name": f"tsv:{path}", "vocabulary": 60}
 
 
+@pytest.mark.slow
 def test_translation_trains_and_is_judged_by_bleu(pairs_file, tmp_path):
     pytest.importorskip("sentencepiece"), pytest.importorskip("sacrebleu")
     config = make("translation", pairs_file)
@@ -153,6 +154,7 @@ def test_parts_of_a_batch_count_by_their_tokens(pairs_file, tmp_path):
         np.testing.assert_allclose(jax.device_get(b), jax.device_get(a), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_images_that_are_not_there_count_for_nothing():
     sizes = {"classes": 10, "image_size": 8, "channels": 1}
     objective = objective_of(filled_in(make("classification"), **sizes))
