@@ -7,14 +7,13 @@ end. Elementwise rows have the first sum alone.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from softmax_jax.attention.kernels.tiles import depends, reads_scores
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.reference import scores
 from softmax_jax.errors import UserError
@@ -155,7 +154,7 @@ def with_counts(operands: Operands, n: Array, scale: Array) -> Operands:
 def check_parts(operands: Operands) -> None:
     """Refuses what cannot be put together from parts of the keys."""
     normalizer, query_scale = operands.normalizer, operands.query_scale
-    looks = functools.partial(_looks, dtype=compute_dtype(operands.query.dtype))
+    z = jnp.ones((1,) * 5, compute_dtype(operands.query.dtype))
     name, family = type(normalizer).__name__, type(normalizer)
     if not isinstance(normalizer, Ratio | Elementwise):
         raise UserError(_refusal(f"{name} finds a threshold for the whole row"))
@@ -163,10 +162,10 @@ def check_parts(operands: Operands) -> None:
     own = [m for m in STEPS if getattr(family, m) is not getattr(base, m)]
     if own:
         raise UserError(_refusal(f"{name} has a {own[0]} of its own for whole rows"))
-    if looks(normalizer.rows):
+    if reads_scores(normalizer, z):
         raise UserError(_refusal(f"{name} looks at whole rows of scores"))
-    if query_scale is not None and looks(
-        lambda n, z, visible: query_scale.multiplier(Seen(n, visible, z, n.reshape(())))
+    if query_scale is not None and depends(
+        lambda x: query_scale.multiplier(Seen(z, x > 0, x, z.reshape(()))), z
     ):
         raise UserError(
             _refusal(f"{type(query_scale).__name__} looks at all visible keys")
@@ -178,14 +177,6 @@ def _refusal(reason: str) -> str:
         f'partition: {reason}, which method="ring" has only in parts; '
         f'use "gather" or "ulysses"'
     )
-
-
-def _looks(f: Callable, dtype: Any) -> bool:
-    """Whether f(n, z, visible) depends on more than the count n."""
-    n, z = jnp.ones((1,) * 5, dtype), jnp.ones((1, 1, 1, 1, 2), dtype)
-    traced = jax.make_jaxpr(f)(n, z, z > 0).jaxpr
-    used = [*traced.outvars, *(v for eqn in traced.eqns for v in eqn.invars)]
-    return any(own is var for own in traced.invars[1:] for var in used)
 
 
 def _multiplied(operands: Operands, z: Array, visible: Array | None) -> Array:

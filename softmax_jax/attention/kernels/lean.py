@@ -7,15 +7,15 @@ Everything else is left as it is, custom derivatives included. Unless it is aske
 their rounding to bfloat16 costs.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas
 from jax.experimental.pallas import tpu
-from jax.extend import core
+
+from softmax_jax.attention.kernels.rewrite import rewritten
 
 
 def reciprocal(x: Array, *, approx: bool = False) -> Array:
@@ -30,45 +30,7 @@ def reciprocal(x: Array, *, approx: bool = False) -> Array:
 def lean(f: Callable, *, exact: bool) -> Callable:
     """f, rewritten; arguments and results are arrays, or trees of them."""
     forms = FORMS if exact else FORMS | SHORT_FORMS
-
-    def rewritten(*args):
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        outs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args), forms)
-        return jax.tree.unflatten(jax.tree.structure(shape), outs)
-
-    return rewritten
-
-
-def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], forms: dict[str, Callable]
-) -> list[Any]:
-    known = dict(zip(jaxpr.constvars, consts, strict=True))
-    known |= dict(zip(jaxpr.invars, args, strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else known[atom]
-
-    for eqn in jaxpr.eqns:
-        outs = _apply(eqn, [read(atom) for atom in eqn.invars], forms)
-        known |= dict(zip(eqn.outvars, outs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _apply(eqn: Any, values: list[Any], forms: dict[str, Callable]) -> list[Any]:
-    """The results of one equation."""
-    kind = eqn.primitive.name
-    called = kind in ("jit", "pjit", "custom_jvp_call")
-    form = forms.get(eqn.params.get("name", "") if called else kind)
-    if form is not None:
-        return [form(*values)]
-    if kind in ("jit", "pjit"):
-        inner = eqn.params["jaxpr"]
-        return _evaluate(inner.jaxpr, inner.consts, values, forms)
-    # A pair up to some release of JAX, whose functions come first.
-    bound = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)
-    outs = eqn.primitive.bind(*functions, *values, **params)
-    return list(outs) if eqn.primitive.multiple_results else [outs]
+    return rewritten(f, forms)
 
 
 @jax.custom_jvp

@@ -166,17 +166,17 @@ def linear(normalizer: Normalizer) -> tuple[Array, Array] | None:
     def slope(z):
         return jax.jvp(normalizer.log_weight, (z,), (jnp.ones_like(z),))[1]
 
-    if _depends(slope, zero):
+    if depends(slope, zero):
         return None
     return slope(zero), jnp.asarray(normalizer.log_weight(zero))
 
 
 def reads_scores(normalizer: Normalizer, n: Array) -> bool:
     """Whether what the normalizer fills in of a row depends on its scores."""
-    return _depends(lambda z: normalizer.rows(n, z, None), jnp.zeros((1,) * 5))
+    return depends(lambda z: normalizer.rows(n, z, None), jnp.zeros((1,) * 5))
 
 
-def _depends(f: Any, x: Array) -> bool:
+def depends(f: Any, x: Array) -> bool:
     """Whether a result of f is computed from x."""
     jaxpr = jax.make_jaxpr(f)(x).jaxpr
     tainted = set(jaxpr.invars)

@@ -7,15 +7,13 @@ an inverse square root, one operation where a division is ten.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.extend import core
 
-from softmax_jax.attention.kernels import lean
+from softmax_jax.attention.kernels import lean, rewrite
 from softmax_jax.attention.kernels.tiles import Tile
 
 LOG2_E = 1.4426950408889634
@@ -30,52 +28,8 @@ class GpuTile(Tile):
 
 
 def rewritten(f: Callable, *, keep_derivatives: bool = False) -> Callable:
-    """f, traced and evaluated again in the forms below; own derivatives are kept, or
-    the functions that have them written out too.
-    """
-
-    def again(*args):
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        leaves = jax.tree.leaves(args)
-        outs = _evaluate(closed.jaxpr, closed.consts, leaves, keep_derivatives)
-        return jax.tree.unflatten(jax.tree.structure(shape), outs)
-
-    return again
-
-
-def _evaluate(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], keep: bool
-) -> list[Any]:
-    known = dict(zip(jaxpr.constvars, consts, strict=True))
-    known |= dict(zip(jaxpr.invars, args, strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else known[atom]
-
-    for eqn in jaxpr.eqns:
-        outs = _apply(eqn, [read(atom) for atom in eqn.invars], keep)
-        known |= dict(zip(eqn.outvars, outs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _apply(eqn: Any, values: list[Any], keep: bool) -> list[Any]:
-    """The results of one equation; functions that are called are written out."""
-    kind = eqn.primitive.name
-    called = kind in ("jit", "pjit", "custom_jvp_call")
-    form = FORMS.get(eqn.params.get("name", "") if called else kind)
-    if form is not None:
-        return [form(*values)]
-    if called and not (keep and kind == "custom_jvp_call"):
-        inner = eqn.params["call_jaxpr" if kind == "custom_jvp_call" else "jaxpr"]
-        return _evaluate(inner.jaxpr, inner.consts, values, keep)
-    if kind == "integer_pow" and int(eqn.params["y"]) < 0:
-        (x,) = values
-        return [1 / jax.lax.integer_pow(x, -int(eqn.params["y"]))]
-    # A pair up to some release of JAX, whose functions come first.
-    bound = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)
-    outs = eqn.primitive.bind(*functions, *values, **params)
-    return list(outs) if eqn.primitive.multiple_results else [outs]
+    """f in the forms below; derivatives of its own are kept, or written out too."""
+    return rewrite.rewritten(f, FORMS, inline=not keep_derivatives)
 
 
 def reciprocal(x: Array) -> Array:
@@ -131,12 +85,18 @@ def softplus(x: Array) -> Array:
     return -log_sigmoid(-x)
 
 
+def integer_power(x: Array, *, y: int) -> Array:
+    """x^y, of a negative y by a division."""
+    return jax.lax.integer_pow(x, y) if y >= 0 else 1 / jax.lax.integer_pow(x, -y)
+
+
 def power(x: Array, y: Array) -> Array:
     return jnp.exp2(y * jnp.log2(x))
 
 
 FORMS: dict[str, Callable] = {
     "add_any": jax.lax.add,
+    "integer_pow": integer_power,
     "log_sigmoid": log_sigmoid,
     "_log2_sigmoid": log2_sigmoid,
     "logistic": sigmoid,
