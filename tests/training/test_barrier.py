@@ -13,10 +13,10 @@ from softmax_jax.training.barrier import barrier
 PROGRAM = """
 import os, sys, time
 import jax
-rank, port = int(sys.argv[1]), sys.argv[2]
-jax.distributed.initialize("localhost:" + port, 2, rank)
 from softmax_jax.errors import UserError
 from softmax_jax.training.barrier import barrier
+rank, port = int(sys.argv[1]), sys.argv[2]
+jax.distributed.initialize("localhost:" + port, 2, rank)
 start = time.monotonic()
 time.sleep(rank)
 barrier("start", 60)
