@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from softmax_jax.losses.histalign import Memory, decoder_memory
+from softmax_jax.losses.histalign import Memory
 
 
 class MixtureLatents(nnx.Module):
@@ -43,19 +43,23 @@ class StateCache:
 
     def write(self, states: Array, tokens: Array, start: Array | int) -> "StateCache":
         """With the new states and tokens written at position `start`."""
-        put = jax.lax.dynamic_update_slice_in_dim
-        return StateCache(
-            put(self.states, states, start, 1), put(self.tokens, tokens, start, 1)
-        )
+
+        def put(old: Array, new: Array) -> Array:
+            new = new.astype(old.dtype)
+            return jax.lax.dynamic_update_slice_in_dim(old, new, start, 1)
+
+        return StateCache(put(self.states, states), put(self.tokens, tokens))
 
     def memory(
         self, start: Array | int, queries: int, segments: Array | None = None
     ) -> Memory:
         """What queries at `start` and on see: earlier states, and the tokens after."""
+        batch, capacity = self.tokens.shape
+        position = start + jnp.arange(queries)[:, None]
+        earlier = jnp.arange(capacity)[None] < position
+        visible = jnp.broadcast_to(earlier[None], (batch, queries, capacity))
         following = jnp.roll(self.tokens, -1, axis=1)
-        seen = segmented(decoder_memory(following), segments)
-        visible = jax.lax.dynamic_slice_in_dim(seen.visible, start, queries, axis=1)
-        return seen._replace(visible=visible)
+        return segmented(Memory(following, visible), segments)
 
 
 def segmented(memory: Memory, segments: Int[Array, "b t"] | None) -> Memory:
