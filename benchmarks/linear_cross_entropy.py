@@ -13,12 +13,13 @@ import softmax_jax as sj
 from benchmarks.report import compare
 from benchmarks.timing import Contestant, compiled, forward_and_backward
 from softmax_jax.heads import mixture_cross_entropy
+from softmax_jax.losses.links import parse_link
 
 MISSING = "tokamax was left out: it is not installed."
 LINKS = ("softmax", "sigsoftmax", "soft_cap")
 COMPONENTS = 15
 # Tokens, classes and width: where the dense loss fits, and where it need not.
-FITS = ((2048, 16_000, 256), (1024, 50_257, 256))
+FITS = ((2048, 16_000, 64), (2048, 16_000, 256), (1024, 50_257, 256))
 LARGE = (8192, 262_144, 512)
 
 Loss = Callable[[Array, Array, Array], Array]  # of hidden, weight, labels: the sum
@@ -29,27 +30,42 @@ def tables(
     large: tuple[int, int, int] = LARGE,
     rounds: int = 5,
 ) -> Iterator[Table | str]:
-    """A race for each shape that fits, and the memory of all at one that need not."""
+    """A race for each shape and link that fit, and the memory where they need not."""
     if importlib.util.find_spec("tokamax") is None:
         yield MISSING
     for tokens, classes, width in fits:
-        title = f"T = {tokens}, V = {classes}, d = {width}, float32"
-        yield compare(title, contestants(tokens, classes, width), rounds)
+        for link in LINKS:
+            title = f"{link}: T = {tokens}, V = {classes}, d = {width}, float32"
+            yield compare(title, contestants(link, tokens, classes, width), rounds)
     yield memory(*large)
 
 
-def peers() -> dict[str, Loss]:
-    """The loss through all logits, and as others compute it."""
+def dense(link: str) -> Loss:
+    """Through all logits, by the link's own formula."""
+    log_weight = parse_link(link).log_weight
 
-    def dense(x: Array, weight: Array, labels: Array) -> Array:
-        log_p = jax.nn.log_softmax(x @ weight.T)
+    def loss(x: Array, weight: Array, labels: Array) -> Array:
+        log_p = jax.nn.log_softmax(log_weight(x @ weight.T))
         return -jnp.take_along_axis(log_p, labels[:, None], axis=1).sum()
+
+    return loss
+
+
+def ours(link: str) -> Loss:
+    def loss(x: Array, weight: Array, labels: Array) -> Array:
+        return sj.losses.linear_cross_entropy(x, weight, labels, link=link).sum()
+
+    return loss
+
+
+def peers() -> dict[str, Loss]:
+    """The loss of softmax as others compute it."""
 
     def by_optax(x: Array, weight: Array, labels: Array) -> Array:
         logits = x @ weight.T
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum()
 
-    known: dict[str, Loss] = {"dense": dense, "optax": by_optax}
+    known: dict[str, Loss] = {"optax": by_optax}
     if importlib.util.find_spec("tokamax") is not None:
         import tokamax
 
@@ -60,20 +76,8 @@ def peers() -> dict[str, Loss]:
     return known
 
 
-def ours() -> dict[str, Loss]:
-    """`linear_cross_entropy` with several links."""
-
-    def linked(link: str) -> Loss:
-        def loss(x: Array, weight: Array, labels: Array) -> Array:
-            return sj.losses.linear_cross_entropy(x, weight, labels, link=link).sum()
-
-        return loss
-
-    return {f"sj {link}": linked(link) for link in LINKS}
-
-
-def contestants(tokens: int, classes: int, width: int) -> list[Contestant]:
-    """Every loss with its gradients by hidden states and class vectors."""
+def contestants(link: str, tokens: int, classes: int, width: int) -> list[Contestant]:
+    """The losses of a link with their gradients by hidden states and class vectors."""
     keys = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(keys[0], (tokens, width))
     weight = jax.random.normal(keys[1], (classes, width)) / width**0.5
@@ -83,8 +87,9 @@ def contestants(tokens: int, classes: int, width: int) -> list[Contestant]:
         both = forward_and_backward(lambda x, weight: loss(x, weight, labels))
         return compiled(name, both, x, weight, jnp.float32(1), is_peer=is_peer)
 
-    theirs = [entry(name, loss, True) for name, loss in peers().items()]
-    return theirs + [entry(name, loss, False) for name, loss in ours().items()]
+    known = {"dense": dense(link)} | (peers() if link == "softmax" else {})
+    theirs = [entry(name, loss, True) for name, loss in known.items()]
+    return [*theirs, entry(f"sj {link}", ours(link), False)]
 
 
 def memory(tokens: int, classes: int, width: int) -> Table:
@@ -96,9 +101,9 @@ def memory(tokens: int, classes: int, width: int) -> Table:
     labels = jax.ShapeDtypeStruct((tokens,), jnp.int32)
     head = floats(tokens, width), floats(classes, width)
     mixing = floats(width, COMPONENTS * width), floats(width, COMPONENTS)
-    programs = {
-        name: jax.grad(loss, (0, 1)) for name, loss in (peers() | ours()).items()
-    }
+    losses = {"dense": dense("softmax")} | peers()
+    losses |= {f"sj {link}": ours(link) for link in LINKS}
+    programs = {name: jax.grad(loss, (0, 1)) for name, loss in losses.items()}
     title = f"T = {tokens}, V = {classes}, d = {width}, float32; compiled, not run"
     table = Table(title=title, title_justify="left")
     table.add_column("forward and backward", no_wrap=True)

@@ -79,6 +79,18 @@ def _sigmoid_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def positive(u: Array) -> Array:
+    """max(u, 0), with derivative 0 at 0."""
+    return jnp.maximum(u, 0)
+
+
+@positive.defjvp
+def _positive_jvp(primals, tangents):
+    (u,), (du,) = primals, tangents
+    return jnp.maximum(u, 0), jnp.where(u > 0, du, 0)
+
+
+@jax.custom_jvp
 def squared_positive(u: Array) -> Array:
     """max(u, 0)^2 in two operations."""
     r = jnp.maximum(u, 0)
@@ -97,6 +109,7 @@ FORMS: dict[str, Callable] = {
     "logaddexp": logaddexp,
     "expm1": expm1,
     "log1p": log1p,
+    "positive": positive,
     "squared_positive": squared_positive,
 }
 SHORT_FORMS: dict[str, Callable] = {

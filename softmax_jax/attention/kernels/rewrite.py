@@ -46,7 +46,7 @@ def _apply(eqn: Any, values: list[Any], forms: Forms, inline: bool) -> list[Any]
     """The results of one equation."""
     kind = eqn.primitive.name
     called = kind in CALLS
-    form = forms.get(eqn.params.get("name", "") if called else kind)
+    form = forms.get(_called(eqn) if called else kind)
     if form is not None:
         static = {"y": eqn.params["y"]} if kind == "integer_pow" else {}
         return [form(*values, **static)]
@@ -58,3 +58,10 @@ def _apply(eqn: Any, values: list[Any], forms: Forms, inline: bool) -> list[Any]
     functions, params = bound if isinstance(bound, tuple) else ((), bound)
     outs = eqn.primitive.bind(*functions, *values, **params)
     return list(outs) if eqn.primitive.multiple_results else [outs]
+
+
+def _called(eqn: Any) -> str:
+    """The name of the function that a call stands for."""
+    if "name" in eqn.params:
+        return eqn.params["name"]
+    return eqn.params["call_jaxpr"].jaxpr.debug_info.func_name
