@@ -10,12 +10,13 @@ final schedules of its kernels hold, per 512 queries and 512 keys:
   again (of the threshold kernel, both walks); all: of the whole kernel, its beginning
   and end of a row, its searches and its loop included.
 - row: a step, and its part of what is done once for a row of tiles, searches included.
-  "dense" adds what a pass over all scores costs, which follows the search where more
-  than three scores of a lane are in the support.
+  "dense" adds what a pass over all scores costs, of which one mostly follows the search
+  where more than one score of a part of the row is in the support.
 - the share of the slots of a step that hold work for the matrix unit, vector
   arithmetic, the transcendental unit, and how many bundles store a spilled register.
 - same: the step over that of splash, which is a softmax, with tiles of the same size;
-  best: over that of splash with the size that suits it best of those tried.
+  best: over that of splash with the size that suits it best of those tried. Of the
+  threshold kernel it is not the step that is compared, but what stands under row.
 
 A bundle issues in one cycle. Cycles that wait for memory or for a unit to finish are
 not in the schedule: it ranks kernels, it does not time them.
@@ -39,7 +40,7 @@ from softmax_jax.evidence.laboratory.tpu_compiler import (
 ROWS = ("softmax", "relu", "sigmoid", "softmax1+cap", "sigsoftmax", "softpick")
 ROWS += ("multimax", "entmax15")
 # Queries and keys per tile, and for splash the keys that it computes with at a time.
-SPLASH = ((512, 512), (1024, 1024), (1024, 2048, 512), (2048, 1024, 512))
+SPLASH = ((512, 512), (512, 1024), (1024, 1024), (1024, 2048, 512), (2048, 1024, 512))
 TRIED = ((512, 512), (512, 1024), (1024, 1024), (1024, 2048))
 HEAD = "| row | kernel | tile | step | same | best | row | all | matrix | vector | "
 HEAD += "transcendental | spills |\n|---|---|---|" + "---:|" * 9
@@ -61,11 +62,12 @@ def lines(program: Program, baseline: Baseline) -> Iterator[str]:
             "backward" if "backward" in found.kernel else "forward", {}
         )
         alike = [bundles for size, bundles in known.items() if size[:2] == sizes[:2]]
-        same, best = (
-            f"{step / min(x):.2f}" if x else "" for x in (alike, known.values())
-        )
         used = " | ".join(f"{value:.0%}" for value in found.used.values())
         for name, row in _rows(found, sizes):
+            cost = row * share if name else step
+            same, best = (
+                f"{cost / min(x):.2f}" if x else "" for x in (alike, known.values())
+            )
             yield (
                 f"| {program.row} | {_short(found.kernel)}{name} | "
                 f"{' x '.join(map(str, sizes))} | {step:.0f} | {same} | {best} | "

@@ -13,15 +13,16 @@ import softmax_jax as sj
 from softmax_jax.attention.kernels.twins import LOG2_E, constants, twin_of
 from tests.kernels.calls import by_kernels, by_reference, differentiated
 
-SCALE = 0.15
+# Scores of standard deviation 2.7 and 0.4.
+SCALE, DENSE = 0.15, 0.02
 WORST = 3
 
 
-def plain(q, k, v, bias, mask, *, normalizer, is_causal) -> jax.Array:
+def plain(q, k, v, bias, mask, *, normalizer, is_causal, scale) -> jax.Array:
     """As stock Flax computes: scores and weights in the dtype of the operands."""
     group = q.shape[2] // k.shape[2]
     k, v = (jnp.repeat(x, group, axis=2) for x in (k, v))
-    scores = jnp.einsum("bthd,bshd->bhts", q * jnp.asarray(SCALE, q.dtype), k)
+    scores = jnp.einsum("bthd,bshd->bhts", q * jnp.asarray(scale, q.dtype), k)
     seen = np.tril(np.ones(scores.shape[2:], bool))
     of_heads = jax.tree.map(lambda leaf: leaf[:, None, None], normalizer)
     return jnp.einsum("bhts,bshd->bthd", of_heads(scores, where=seen), v)
@@ -35,9 +36,20 @@ def root_mean_square(got: Any, truth: Any) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("generation", ["v5e", "v6e"])
 @pytest.mark.parametrize(
-    "name", ["softmax1", "sigsoftmax", "sigsoftmax(k=2.1)", "softpick", "sigmoid"]
+    ("name", "scale"),
+    [
+        ("softmax1", SCALE),
+        ("sigsoftmax", SCALE),
+        ("sigsoftmax(k=2.1)", SCALE),
+        ("sigsoftmax(k=1.3, c=0.5)", SCALE),
+        ("softpick", SCALE),
+        ("sigmoid", SCALE),
+        ("entmax15", SCALE),
+        ("entmax15", DENSE),
+        ("sparsemax", DENSE),
+    ],
 )
-def test_errors_are_those_of_the_dtype(name, generation):
+def test_errors_are_those_of_the_dtype(name, scale, generation):
     """Of the output and every gradient, parameters included, against float64."""
     rng = np.random.default_rng(0)
     t, heads, groups = 256, 4, 2
@@ -49,10 +61,8 @@ def test_errors_are_those_of_the_dtype(name, generation):
     normalizer = jax.tree.map(lambda x: jnp.full(heads, x, jnp.float32), given)
     if name != "sigsoftmax":
         known = ()  # and so learned
-    options = dict(is_causal=True)
-    kernels = functools.partial(
-        by_kernels, known=known, generation=generation, scale=SCALE
-    )
+    options = dict(is_causal=True, scale=scale)
+    kernels = functools.partial(by_kernels, known=known, generation=generation)
     with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams()):
         got = differentiated(kernels, operands, normalizer, None, options)
         jax.block_until_ready(got)
@@ -62,8 +72,7 @@ def test_errors_are_those_of_the_dtype(name, generation):
         exact = jax.tree.map(
             lambda x: jnp.asarray(np.asarray(x, np.float64)), normalizer
         )
-        reference = functools.partial(by_reference, scale=SCALE)
-        truth = differentiated(reference, wide, exact, None, options)
+        truth = differentiated(by_reference, wide, exact, None, options)
     if known:
         got, naive, truth = (x._replace(parameters=[]) for x in (got, naive, truth))
     for ours, theirs, right in zip(

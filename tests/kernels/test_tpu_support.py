@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
-from softmax_jax.attention.kernels.mosaic_tpu import backward, chips, fused
+import softmax_jax as sj
+from softmax_jax.attention.kernels.mosaic_tpu import backward, chips, fused, threshold
 from softmax_jax.attention.kernels.mosaic_tpu.call import Blocks
 from softmax_jax.attention.kernels.mosaic_tpu.problem import Support
 from tests.kernels.calls import by_kernels
@@ -39,6 +40,32 @@ def test_tiles_outside_of_the_support_are_left_out(monkeypatch):
         sparse = len(COUNTED)
         jax.block_until_ready(jax.vjp(entmax, 0 * q, q, v)[1](do))
     assert (sparse, len(COUNTED) - sparse) == (3, 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spread", "passes"), [(0.0, 2), (0.2, 1), (0.5, 1), (2.0, 1), (30.0, 0)]
+)
+def test_passes_over_all_scores_of_a_row(monkeypatch, spread, passes):
+    """Of normal scores: what is kept of a row leaves one, or none where it is sparse.
+
+    Where all scores are equal, what is kept is too little of it: they take two.
+    """
+    known, solve = threshold._pass, []
+
+    def counted(*args):
+        jax.debug.callback(lambda: solve.append(1))
+        return known(*args)
+
+    monkeypatch.setattr(threshold, "_pass", counted)
+    rng = np.random.default_rng(0)
+    q, k = (
+        jnp.asarray(rng.normal(size=(1, n, 1, 64)), jnp.bfloat16) for n in (128, 512)
+    )
+    with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams()):
+        o = by_kernels(q, k, k, normalizer="entmax15", scale=spread / 8)
+        jax.block_until_ready(o)
+    assert len(solve) == passes
 
 
 def test_a_support_in_other_tiles():
@@ -89,5 +116,10 @@ def test_tiles_are_those_of_the_chips_in_use():
     assert chips.tiles(None, 128, exact=False) == chips.PLAIN
     assert chips.tiles("v6e", 96, exact=False) == chips.TILES["v6e", 128]
     assert chips.tiles("v6e", 128, exact=True) == chips.PLAIN
+    softpick = chips.tiles("v6e", 128, sj.Softpick(), exact=False)
+    assert softpick.backward == chips.TILES["v6e", 128].backward
+    assert softpick.forward == chips.OWN["v6e", sj.Softpick] == (1024, 1024)
+    entmax = chips.tiles("v5e", 128, sj.Entmax15(), exact=False)
+    assert entmax.forward == (512, 1024)
     assert functools.partial(chips.roomy, "v6e", 128)(exact=False)
     assert not chips.roomy("v5e", 128, exact=False)

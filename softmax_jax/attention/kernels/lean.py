@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas
 from jax.experimental.pallas import tpu
+from jax.typing import ArrayLike
 
 from softmax_jax.attention.kernels.rewrite import rewritten
 
@@ -52,8 +53,8 @@ def softplus(x: Array) -> Array:
     return -log_sigmoid(-x)
 
 
-def logaddexp(x: Array, y: Array) -> Array:
-    return y + softplus(x - y)
+def logaddexp(x: ArrayLike, y: ArrayLike) -> Array:
+    return jnp.add(y, softplus(jnp.subtract(x, y)))
 
 
 def expm1(x: Array) -> Array:
@@ -100,7 +101,7 @@ def squared_positive(u: Array) -> Array:
 @squared_positive.defjvp
 def _squared_positive_jvp(primals, tangents):
     r = jnp.maximum(primals[0], 0)
-    return r * r, (r + r) * tangents[0]
+    return r * r, r * (2 * tangents[0])
 
 
 FORMS: dict[str, Callable] = {

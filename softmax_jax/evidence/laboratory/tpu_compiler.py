@@ -5,6 +5,7 @@ its schedules down. Bundles are per 512 queries and 512 keys.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import softmax_jax as sj
 from softmax_jax.attention.arrange import arrange
 from softmax_jax.attention.kernels.mosaic_tpu import chips
 from softmax_jax.attention.kernels.mosaic_tpu.attend import mosaic_tpu
@@ -62,13 +64,17 @@ class Program:
     width: int = 128
     tile: tuple[int, ...] | None = None
 
+    @functools.cached_property
+    def normalizer(self) -> sj.Normalizer:
+        return find_normalizer(self.row.partition("+")[0])
+
     def sizes(self, kernel: str) -> tuple[int, ...]:
         """The tile of a kernel of this program, by its name."""
         if self.tile is not None:
             return self.tile
         if self.row in BASELINES:
             return TILE, TILE
-        known = chips.tiles(self.target, self.width, exact=False)
+        known = chips.tiles(self.target, self.width, self.normalizer, exact=False)
         if is_forward(kernel):
             q, k = known.forward
             return q, min(k, q) if self.row.endswith("+causal") else k
@@ -202,8 +208,7 @@ PROGRAMS: dict[str, Callable[[Program], Callable]] = {
 
 
 def _ours(program: Program) -> Callable:
-    spec, *options = program.row.split("+")
-    normalizer = find_normalizer(spec)
+    normalizer, options = program.normalizer, program.row.split("+")[1:]
     names = ("query_seq_lengths", "key_value_seq_lengths", "local_window_size")
     none = dict.fromkeys((*names, "segment_ids", "query_offset"))
     cap = 50.0 if "cap" in options else None

@@ -110,7 +110,8 @@ def _blocks(
         return Blocks(*wanted), Blocks(*wanted)
     t, s = operands.query.shape[3], operands.key.shape[4]
     mask, width = operands.mask, max(operands.query.shape[4], operands.value.shape[3])
-    known = chips.tiles(chip, width, exact=operands.query.dtype == jnp.float32)
+    exact = operands.query.dtype == jnp.float32
+    known = chips.tiles(chip, width, operands.normalizer, exact=exact)
     if mask.boolean is not None or operands.bias is not None:
         known = chips.PLAIN
     q, k = known.forward

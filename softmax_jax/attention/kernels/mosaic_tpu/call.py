@@ -119,6 +119,16 @@ def dot(a: Array, b: Array, contract: tuple[int, int]) -> Array:
     )
 
 
+def with_sums(weight: Array, v: Array) -> tuple[Array, Array]:
+    """weight @ v, and the sums of weights in all 128 lanes, as columns of one product.
+
+    Free where the matrix unit is as wide as both.
+    """
+    ones = jnp.ones((v.shape[0], LANES), v.dtype)
+    both = dot(weight, jnp.concatenate([ones, v], axis=1), (1, 0))
+    return both[:, LANES:], both[:, :LANES]
+
+
 def wide(x: Array, size: int) -> Array:
     """Numbers of rows [rows, 128], the same in all lanes, as [rows, size]."""
     return jnp.tile(x, (1, -(-size // LANES)))[:, :size]

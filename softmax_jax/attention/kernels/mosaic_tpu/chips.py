@@ -3,11 +3,14 @@
     python -m benchmarks.tpu_static --tune
 
 compiles forward and backward kernels with tiles of several sizes for every generation
-and width of heads; `TILES` holds those of the fewest bundles per score.
+and width of heads; `TILES` holds those of the fewest bundles per score, and `OWN` those
+of forward kernels that other sizes suit.
 """
 
 from typing import NamedTuple
 
+from softmax_jax.normalizers.base import Normalizer, Threshold
+from softmax_jax.normalizers.softpick import Softpick
 from softmax_jax.target import device_kind
 
 GENERATIONS = {
@@ -31,8 +34,24 @@ class Tiles(NamedTuple):
 # Where a generation is not known, and in float32, whose products take more memory.
 PLAIN = Tiles((512, 512), (512, 512))
 TILES: dict[tuple[str, int], Tiles] = {
+    ("v5e", 64): Tiles((512, 512), (512, 1024)),
+    ("v5e", 128): Tiles((512, 512), (512, 1024)),
+    ("v5e", 256): Tiles((1024, 1024), (1024, 1024)),
+    ("v5p", 64): Tiles((512, 512), (1024, 1024)),
+    ("v5p", 128): Tiles((512, 512), (512, 512)),
+    ("v5p", 256): Tiles((1024, 1024), (1024, 1024)),
+    ("v6e", 64): Tiles((1024, 2048), (1024, 1024)),
     ("v6e", 128): Tiles((1024, 2048), (1024, 1024)),
+    ("v6e", 256): Tiles((1024, 1024), (1024, 1024)),
+    ("tpu7x", 64): Tiles((1024, 1024), (1024, 1024)),
     ("tpu7x", 128): Tiles((1024, 1024), (1024, 1024)),
+    ("tpu7x", 256): Tiles((1024, 1024), (1024, 1024)),
+}
+# In heads of up to 128.
+OWN: dict[tuple[str, type[Normalizer]], tuple[int, int]] = {
+    ("v5e", Threshold): (512, 1024),
+    ("v5p", Threshold): (512, 1024),
+    ("v6e", Softpick): (1024, 1024),
 }
 
 
@@ -41,11 +60,17 @@ def generation() -> str | None:
     return GENERATIONS.get(device_kind())
 
 
-def tiles(chip: str | None, width: int, *, exact: bool) -> Tiles:
+def tiles(
+    chip: str | None, width: int, normalizer: Normalizer | None = None, *, exact: bool
+) -> Tiles:
     """The sizes for heads of this width, or of the next that was measured."""
     if exact or chip is None:
         return PLAIN
-    return TILES.get((chip, min(x for x in (64, 128, 256) if x >= width)), PLAIN)
+    known = TILES.get((chip, min(x for x in (64, 128, 256) if x >= width)), PLAIN)
+    for (its_chip, kind), forward in OWN.items():
+        if width <= 128 and its_chip == chip and isinstance(normalizer, kind):
+            return known._replace(forward=forward)
+    return known
 
 
 def divided(length: int, most: int) -> int:

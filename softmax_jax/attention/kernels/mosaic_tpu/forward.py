@@ -22,6 +22,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.call import (
     put_flat,
     upright,
     wide,
+    with_sums,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.problem import (
     Inputs,
@@ -35,6 +36,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.problem import (
 from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     FIRST,
     LAST,
+    PARTLY,
     on_work,
     visits,
 )
@@ -185,7 +187,8 @@ class Kernel:
         pl.when((word & FIRST) != 0)(lambda: self.begin(refs))
         step = functools.partial(self.step, refs)
         on_work(word, kinds, where_active(word, self.columns, refs, step))
-        pl.when((word & LAST) != 0)(lambda: self.end(refs))
+        end = functools.partial(self.end, refs, masked=PARTLY in kinds)
+        pl.when((word & LAST) != 0)(end)
 
     def begin(self, refs: dict[str, Any]) -> None:
         """Nothing seen yet, but the constant mass."""
@@ -251,9 +254,7 @@ class Kernel:
         weight = share.weight.astype(v.dtype)
         mass = jnp.zeros((weight.shape[0], 1), jnp.float32)
         if share.times:
-            ones = jnp.ones((v.shape[0], LANES), v.dtype)
-            both = dot(weight, jnp.concatenate([ones, v], axis=1), (1, 0))
-            mass, o = both[:, :LANES], both[:, LANES:]
+            o, mass = with_sums(weight, v)
         else:
             o = dot(weight, v, (1, 0))
         if share.mass is not None:
@@ -267,14 +268,14 @@ class Kernel:
             kept = refs["l"][...]
             refs["l"][...] = mass + (kept if alpha is None else alpha * kept)
 
-    def end(self, refs: dict[str, Any]) -> None:
+    def end(self, refs: dict[str, Any], *, masked: bool) -> None:
         """Divides by the mass; a row without one has weights of 0."""
         acc, o = refs["acc"], refs["o"]
         if not self.tile.has_mass:
             o[...] = acc[...].astype(o.dtype)
             return
         mass = refs["l"][...]
-        if self.tile.has_maximum:
+        if self.tile.has_maximum and masked:
             mass = jnp.where(refs["m"][...] == LOWEST, 0, mass)
         empty = mass == 0
         inverse = reciprocal(jnp.where(empty, 1, mass))

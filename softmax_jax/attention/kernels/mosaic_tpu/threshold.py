@@ -1,10 +1,10 @@
 """The forward kernel of threshold normalizers: scores of a row stay while it is solved.
 
 A first walk along the keys computes the scores of a block of rows, and keeps of every
-row the largest three in each of 128 lanes. These are part of the row, so their root
-lies left of its root, and close: most of what a threshold leaves stands among them. It
-is the root, if no third of a lane is above it. Otherwise passes over all scores follow,
-one where weights are rounded to bfloat16. A second walk weighs the values.
+row the largest two in each of 256 parts. These are part of the row, so their root lies
+left of its root, and close: most of what a threshold leaves stands among them. It is
+the root, if no second of a part is above it. Otherwise passes over all scores follow,
+mostly one where weights are rounded to bfloat16. A second walk weighs the values.
 
 Steps are Newton's on psi^-1(mass) = psi^-1(1), a norm of (z - tau)+ for powers: convex,
 so that they rise to the root without overshooting. A step that leaves the bracket
@@ -31,6 +31,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.call import (
     put_flat,
     upright,
     wide,
+    with_sums,
 )
 from softmax_jax.attention.kernels.mosaic_tpu.forward import (
     Solved,
@@ -60,16 +61,18 @@ from softmax_jax.attention.kernels.tiles import LOWEST, Rows, Tile, hide
 
 # Of the scores of a block of rows.
 MOST_KEPT = 32 << 20
-TOPS = ("first", "second", "third")
+# Of the even and of the odd chunks of 128 keys, the largest two of each lane.
+TOPS = (("even first", "even second"), ("odd first", "odd second"))
 # Rows of a pass that are summed at a time: what fits in registers.
-GROUP = 32
-# Steps with the first of each lane, with the first three, and with all scores.
-FIRST_STEPS, TOP_STEPS, MOST_STEPS = 3, 2, 60
+GROUP = 64
+# Steps with the first of each lane, with all that is kept, and with all scores.
+FIRST_STEPS, TOP_STEPS, MOST_STEPS = 2, 2, 60
 # Steps after which every other one halves the bracket: powers below 1 need it.
 TRUSTED = 8
-# How far from 1 a mass may be before the last step: a step leaves about a quarter of
-# the square, and weights are divided by their sum in any case.
-TOLERANCE = {True: 1e-4, False: 2e-2}
+# How far from 1 a mass may be before the last step: a step leaves less than a quarter
+# of the square, and weights are divided by their sum in any case. Where psi is not
+# convex a score next to the threshold may weigh much, and it leaves more.
+TOLERANCE, STEEP_TOLERANCE = {True: 1e-4, False: 0.1}, {True: 1e-4, False: 2e-2}
 # An error that no step needs to follow.
 SOLVED = 2e-6
 
@@ -97,7 +100,7 @@ def threshold(
     if keep:
         outputs |= dict.fromkeys(("tau", "mass"), (out(x.q, 1, t), "1T"))
         outputs["touched"] = out(x.q, t // size * blocks.r, LANES), "R1"
-    names = (*TOPS, "mass parts", "slope parts", "down")
+    names = (*sum(TOPS, ()), "mass parts", "slope parts", "down")
     scratch = row_scratch(problem, inputs)
     scratch |= {name: pltpu.VMEM((size, LANES), jnp.float32) for name in names}
     scratch |= {
@@ -131,7 +134,7 @@ def _kernel(
     @pl.when((word & FIRST) != 0)
     def begin() -> None:
         lay_upright(refs)
-        for name in TOPS:
+        for name in sum(TOPS, ()):
             refs[name][...] = jnp.full_like(refs[name], LOWEST)
         refs["acc"][...] = jnp.zeros_like(refs["acc"])
         refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
@@ -162,18 +165,23 @@ def _kernel(
         size = z.shape[1]
         rows = rows_of(refs, size)
         weight, _ = problem.tile.weigh(z, None, wide(refs["down"][...], size), rows)
-        parts = _by_lane(jnp.add, weight)
+        if problem.roomy:
+            o, parts = with_sums(weight.astype(v.dtype), v)
+        else:
+            o, parts = dot(weight.astype(v.dtype), v, (1, 0)), _by_lane(weight)
+        refs["acc"][...] += o
         refs["mass parts"][...] += parts
         if "touched" in refs:
             at = pl.ds(column_of(word), 1)
             refs["touched"][at, :] = jnp.max(parts, axis=0, keepdims=True)
-        refs["acc"][...] += dot(weight.astype(v.dtype), v, (1, 0))
         count[1] += 1
 
     @pl.when((word & LAST) != 0)
     def end() -> None:
-        parts = refs["mass parts"][...]
-        mass = jnp.broadcast_to(jnp.sum(parts, axis=1, keepdims=True), parts.shape)
+        mass = refs["mass parts"][...]
+        if not problem.roomy:
+            whole = jnp.sum(mass, axis=1, keepdims=True)
+            mass = jnp.broadcast_to(whole, mass.shape)
         inverse = reciprocal(jnp.where(mass == 0, 1, mass))
         o = refs["acc"][...] * wide(inverse, refs["o"].shape[1])
         refs["o"][...] = o.astype(refs["o"].dtype)
@@ -182,15 +190,14 @@ def _kernel(
 
 
 def _keep_tops(refs: dict[str, Any], z: Array) -> None:
-    """Sorts the scores of a tile into the largest three of each lane."""
-    tops = [refs[name][...] for name in TOPS]
-    for i in range(0, z.shape[1], LANES):
-        below = z[:, i : i + LANES]
-        for level, top in enumerate(tops):
-            tops[level] = jnp.maximum(top, below)
-            below = jnp.minimum(top, below)
-    for name, top in zip(TOPS, tops, strict=True):
-        refs[name][...] = top
+    """Sorts the scores of a tile into the largest two of each part."""
+    for chunk, (first, second) in enumerate(TOPS):
+        top, below = refs[first][...], refs[second][...]
+        for i in range(chunk * LANES, z.shape[1], len(TOPS) * LANES):
+            x = z[:, i : i + LANES]
+            below = jnp.maximum(below, jnp.minimum(top, x))
+            top = jnp.maximum(top, x)
+        refs[first][...], refs[second][...] = top, below
 
 
 def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
@@ -201,8 +208,11 @@ def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
         for name in refs
         if name.startswith("row ")
     }
-    tops = [refs[name][...].T for name in TOPS]
-    top = jnp.max(tops[0], axis=0, keepdims=True)
+    firsts, seconds = (
+        [refs[name][...].T for name in level] for level in zip(*TOPS, strict=True)
+    )
+    first = functools.reduce(jnp.maximum, firsts)
+    top = jnp.max(first, axis=0, keepdims=True)
     blind = top == LOWEST
     top = jnp.where(blind, 0, top)
     inverse = tile.normalizer(rows).inverse
@@ -210,19 +220,19 @@ def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
     n = jnp.maximum(refs["count"][0] * problem.blocks.k, 1).astype(jnp.float32)
     low, high = -target, -inverse(jnp.ones_like(top) / n)
     newton = functools.partial(_newton, inverse, target)
-    # Finite also where nothing was seen, and left of every threshold.
-    tops = [jnp.maximum(x - top, -2 * target) for x in tops]
     tau, mass = low, target
-    for used in (1,) * FIRST_STEPS + (3,) * TOP_STEPS:
-        sums = _over_tops(tile, rows, [x - tau for x in tops[:used]])
+    for used in ([first],) * FIRST_STEPS + (firsts + seconds,) * TOP_STEPS:
+        sums = _over_tops(tile, rows, [x - (top + tau) for x in used])
         tau, mass = newton(tau, *sums)
         tau = jnp.clip(tau, low, high)
-    hidden = jnp.max(tops[2], axis=0, keepdims=True) > tau
-    error = jnp.where(hidden, jnp.inf, jnp.abs(mass - 1))
-    tolerance = TOLERANCE[tile.exact]
+    second = jnp.max(functools.reduce(jnp.maximum, seconds), axis=0, keepdims=True)
+    hidden = second > top + tau
+    convex = inverse(jnp.full_like(top, 0.5)) >= 0.5 * target
+    allowed = jnp.where(convex, TOLERANCE[tile.exact], STEEP_TOLERANCE[tile.exact])
+    error = jnp.where(hidden, jnp.inf, jnp.abs(mass - 1) / allowed)
 
     def unfinished(state: tuple[Array, ...]) -> Array:
-        return (state[-1] > tolerance) & (state[-2] < MOST_STEPS)
+        return (state[-1] > 1) & (state[-2] < MOST_STEPS)
 
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         tau, low, high, steps, _ = state
@@ -231,7 +241,7 @@ def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
         inside = (new >= low) & (new <= high) & ((steps < TRUSTED) | (steps % 2 == 0))
         error = jnp.abs(mass - 1)
         solved = blind | (error <= SOLVED)
-        error = jnp.where(solved, 0, jnp.where(inside, error, jnp.inf))
+        error = jnp.where(solved, 0, jnp.where(inside, error / allowed, jnp.inf))
         new = jnp.where(inside, new, (low + high) / 2)
         return jnp.where(solved, tau, new), low, high, steps + 1, jnp.max(error)
 
@@ -241,7 +251,7 @@ def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
 
 
 def _pass(problem: Problem, refs: dict[str, Any], tau: Array) -> tuple[Array, Array]:
-    """The mass and the slope of all rows at this threshold, [1, rows]."""
+    """The mass and half the slope of all rows at this threshold, [1, rows]."""
     parts, down = (refs["mass parts"], refs["slope parts"]), refs["down"]
     down[...] = upright(tau)
 
@@ -252,13 +262,14 @@ def _pass(problem: Problem, refs: dict[str, Any], tau: Array) -> tuple[Array, Ar
             name: ref.at[at] if name.startswith("up ") else ref
             for name, ref in refs.items()
         }
-        rows = rows_of(near, problem.blocks.k)
-        low = wide(down[at, :], problem.blocks.k)
+        rows, low = rows_of(near, LANES), down[at, :]
 
         def add(i: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-            both = _weight_and_slope(problem.tile, rows, refs["scores"][i, at, :] - low)
-            weight, slope = (_by_lane(jnp.add, x) for x in both)
-            return sums[0] + weight, sums[1] + slope
+            for start in range(0, problem.blocks.k, LANES):
+                z = refs["scores"][i, at, start : start + LANES]
+                both = _weight_and_slope(problem.tile, rows, z - low)
+                sums = sums[0] + both[0], sums[1] + both[1]
+            return sums
 
         zero = jnp.zeros((GROUP, LANES), jnp.float32)
         sums = jax.lax.fori_loop(0, refs["count"][0], add, (zero, zero))
@@ -270,7 +281,7 @@ def _pass(problem: Problem, refs: dict[str, Any], tau: Array) -> tuple[Array, Ar
 
 
 def _over_tops(tile: Tile, rows: Rows, tops: Sequence[Array]) -> tuple[Array, Array]:
-    """The mass and the slope of some scores u, which lie along sublanes, [1, rows]."""
+    """The mass and half the slope of scores u, which lie along sublanes, [1, rows]."""
     parts = [_weight_and_slope(tile, rows, u) for u in tops]
     mass, slope = (
         jnp.sum(functools.reduce(jnp.add, x), axis=0, keepdims=True)
@@ -284,19 +295,20 @@ def _newton(
     target: Array,
     tau: Array,
     mass: Array,
-    slope: Array,
+    half: Array,
 ) -> tuple[Array, Array]:
     """The next threshold, and the mass at this one."""
-    level, steepness = jax.jvp(inverse, (mass,), (slope,))
+    level, steepness = jax.jvp(inverse, (mass,), (2 * half,))
     return tau + (level - target) / jnp.where(steepness == 0, 1, steepness), mass
 
 
 def _weight_and_slope(tile: Tile, rows: Rows, u: Array) -> tuple[Array, Array]:
+    """psi and psi' / 2, in which a square has no factor."""
     weight = tile.lean(tile.normalizer(rows).weight)
-    return jax.jvp(weight, (u,), (jnp.ones_like(u),))
+    return jax.jvp(weight, (u,), (jnp.full_like(u, 0.5),))
 
 
-def _by_lane(combine: Callable[[Array, Array], Array], x: Array) -> Array:
-    """[rows, keys] as [rows, 128], combined within each lane."""
+def _by_lane(x: Array) -> Array:
+    """[rows, keys] as [rows, 128], summed within each lane."""
     parts = [x[:, i : i + LANES] for i in range(0, x.shape[1], LANES)]
-    return functools.reduce(combine, parts)
+    return functools.reduce(jnp.add, parts)
