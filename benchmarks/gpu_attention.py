@@ -42,6 +42,8 @@ ROWS = (
     "relu",
     "relu_power",
     "sigmoid",
+    "entmax15",
+    "sparsemax",
 )
 REPEATS = 20
 # Heads of one example that are compared with the reference.

@@ -38,6 +38,11 @@ ROWS = (
     "relu_power",
     "relu_power(power=3)",
     "sigmoid",
+    "entmax15",
+    "sparsemax",
+    "entmax",
+    "softmax+bias",
+    "softmax+mask",
 )
 PEER = "mgpu"
 DUMPS = ("MOSAIC_GPU_DUMP_PTXAS", "MOSAIC_GPU_DUMP_PTX")
@@ -53,6 +58,7 @@ class Kernel:
     matrix: int
     transcendental: float
     instructions: float
+    walks: tuple[float, ...]  # instructions of every loop, in the order of the code
 
 
 def kernels(folder: Path) -> Iterator[Kernel]:
@@ -61,7 +67,8 @@ def kernels(folder: Path) -> Iterator[Kernel]:
         stem = re.sub(r"_\d+$", "", report.stem)
         name = stem.removeprefix("softmax_jax_")
         code = report.with_suffix(".sass_ctrl").read_text().splitlines()
-        loop = _loop(code)
+        loops = _loops(code)
+        loop = max(loops, key=_worth)
         # A product of 64 rows with keys comes first; 128 threads hold it.
         first = re.search(r"HGMMA\.64x(\d+)x", "\n".join(code))
         scores = int(first[1]) / 2 if first else 1
@@ -75,6 +82,7 @@ def kernels(folder: Path) -> Iterator[Kernel]:
             sum("HGMMA" in line for line in code),
             sum("MUFU" in line for line in loop) / scores,
             len(loop) / scores,
+            tuple(len(loop) / scores for loop in loops),
         )
 
 
@@ -83,8 +91,8 @@ INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/")
 JUMP = re.compile(r"@!?U?P\d BRA(?:\.\w+)* .*`\((\.L_x_\d+)\)")
 
 
-def _loop(code: list[str]) -> list[str]:
-    """The instructions of the shortest loop among those with most products."""
+def _loops(code: list[str]) -> list[list[str]]:
+    """The instructions of loops with products and without such loops in them."""
     labels: dict[str, int] = {}
     lines: list[str] = []
     jumps: list[tuple[int, str]] = []
@@ -96,12 +104,25 @@ def _loop(code: list[str]) -> list[str]:
             if jump:
                 jumps.append((len(lines), jump[1]))
             lines.append(line)
-    loops = [lines[labels[to] : at + 1] for at, to in jumps if labels[to] <= at]
+    ends = [(labels[to], at + 1) for at, to in jumps if labels[to] <= at]
+    ends = [x for x in ends if _products(lines[slice(*x)])]
+    # Of a loop with several ways back, the longest is all of it.
+    ends = [x for x in ends if not any(x[0] == y[0] and x[1] < y[1] for y in ends)]
+    inner = [
+        x
+        for x in ends
+        if not any(x != y and x[0] <= y[0] and y[1] <= x[1] for y in ends)
+    ]
+    return [lines[slice(*x)] for x in sorted(inner)]
 
-    def worth(loop: list[str]) -> tuple[int, int]:
-        return sum("HGMMA" in line for line in loop), -len(loop)
 
-    return max(loops, key=worth)
+def _products(loop: list[str]) -> int:
+    return sum("HGMMA" in line for line in loop)
+
+
+def _worth(loop: list[str]) -> tuple[int, int]:
+    """The shortest loop among those with most products does whole blocks."""
+    return _products(loop), -len(loop)
 
 
 def compiled(row: str, width: int, *, causal: bool = False) -> list[Kernel]:
@@ -114,13 +135,23 @@ def compiled(row: str, width: int, *, causal: bool = False) -> list[Kernel]:
     attend, leaves, dtype = build(row, width, causal)
     x = jax.ShapeDtypeStruct((1, T, HEADS, width), dtype, sharding=one)
     numbers = [jax.ShapeDtypeStruct((HEADS,), jnp.float32, sharding=one)] * leaves
+    pairs = {
+        name: jax.ShapeDtypeStruct((1, HEADS, T, T), kind, sharding=one)
+        for name, kind in (("bias", jnp.float32), ("mask", jnp.bool_))
+        if name in row.split("+")
+    }
 
-    def both(q, k, v, numbers, do):
-        o, pull = jax.vjp(attend, q, k, v, numbers)
+    def both(q, k, v, numbers, pairs, do):
+        mask = pairs.get("mask")
+
+        def f(q, k, v, numbers, bias):
+            return attend(q, k, v, numbers, bias, mask)
+
+        o, pull = jax.vjp(f, q, k, v, numbers, pairs.get("bias"))
         return o, pull(do)
 
     with _left_behind() as folder:
-        jax.jit(both).lower(x, x, x, numbers, x).compile()
+        jax.jit(both).lower(x, x, x, numbers, pairs, x).compile()
         return list(kernels(folder))
 
 
@@ -137,7 +168,8 @@ def _left_behind() -> Iterator[Path]:
 
 
 def _ours(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
-    """A row of the catalogue, with "cap" after a plus; gradients to all parameters."""
+    """A row of the catalogue, with "cap", "bias" or "mask" after a plus; gradients to
+    all parameters and to a bias of every score."""
     import jax
     import jax.numpy as jnp
 
@@ -152,13 +184,13 @@ def _ours(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
     leaves, tree = jax.tree.flatten(normalizer)
     nothing = ("query_seq_lengths", "key_value_seq_lengths", "local_window_size")
 
-    def attend(q, k, v, numbers):
+    def attend(q, k, v, numbers, bias=None, mask=None):
         operands, offset = arrange(
             q,
             k,
             v,
-            None,
-            None,
+            bias,
+            mask,
             tree.unflatten(numbers),
             None,
             is_causal=causal,
@@ -196,7 +228,7 @@ def _peer(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
         **dict.fromkeys(names, 64),
     )
 
-    def attend(q, k, v, numbers):
+    def attend(q, k, v, numbers, bias, mask):
         return module.attention(q, k, v, config)
 
     return attend, 0, jnp.float16
@@ -205,15 +237,16 @@ def _peer(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
 def print_table(rows: list[str], widths: list[int], *, causal: bool) -> None:
     kind = "causal" if causal else "full"
     print(f"sm_90a, T = {T}, {HEADS} heads, {kind}")
-    print("| row | width | kernel | spills | KiB | wgmma | MUFU | per score |")
-    print("|---|---:|---|---:|---:|---:|---:|---:|")
+    print("| row | width | kernel | spills | KiB | wgmma | MUFU | per score | walks |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|---|")
     for row in rows:
         for width in widths:
             for found in compiled(row, width, causal=causal):
                 print(
                     f"| {row} | {width} | {found.name} | {found.spills} | "
                     f"{found.shared_memory / 1024:.0f} | {found.matrix} | "
-                    f"{found.transcendental:.2f} | {found.instructions:.1f} |",
+                    f"{found.transcendental:.2f} | {found.instructions:.1f} | "
+                    f"{', '.join(f'{x:.1f}' for x in found.walks)} |",
                     flush=True,
                 )
 
@@ -224,6 +257,8 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=list(WIDTHS))
     parser.add_argument("--causal", action="store_true")
     arguments = parser.parse_args()
+    # Before JAX looks for a driver.
+    os.environ |= gpu_target.environment()
     lacking = gpu_target.missing()
     if lacking:
         raise SystemExit(lacking)

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 import softmax_jax as sj
+from softmax_jax.attention.kernels.kinds import axis_of, kinds_of
 from softmax_jax.attention.kernels.lean import lean
 from softmax_jax.attention.kernels.mosaic_tpu.visits import (
     FIRST,
     LAST,
     MASKED,
     WORK,
-    axis_of,
     column_of,
-    kinds_of,
     row_of,
     visits,
 )

@@ -18,6 +18,7 @@ from softmax_jax.attention.kernels.lean import reciprocal, squared_positive
 from softmax_jax.normalizers.base import Normalizer, Ratio
 from softmax_jax.normalizers.multimax import MultiMax
 from softmax_jax.normalizers.parameters import declared_parameters, parameter
+from softmax_jax.normalizers.relu import ReLUPower
 from softmax_jax.normalizers.sigsoftmax import Sigsoftmax
 from softmax_jax.normalizers.softpick import Softpick
 
@@ -288,8 +289,11 @@ TWINS: dict[type[Normalizer], Callable[[Any], Twin]] = {
 }
 SHORT_TWINS = TWINS | {Softpick: lambda normalizer: Softpick2()}
 
-# Values of parameters that make a twin shorter.
-SHORTER: dict[type[Normalizer], dict[str, float]] = {Sigsoftmax: {"k": 2.0, "c": 0.0}}
+# Values of parameters that make a formula shorter.
+SHORTER: dict[type[Normalizer], dict[str, float]] = {
+    Sigsoftmax: {"k": 2.0, "c": 0.0},
+    ReLUPower: {"power": 2.0},
+}
 Constants = tuple[tuple[str, float], ...]
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from softmax_jax.attention.kernels.kinds import kinds
 from softmax_jax.attention.kernels.mosaic_gpu.forms import GpuTile
 from softmax_jax.attention.kernels.mosaic_gpu.members import member_of
 from softmax_jax.attention.kernels.mosaic_gpu.problem import (
@@ -22,9 +23,7 @@ from softmax_jax.attention.kernels.mosaic_gpu.problem import (
 )
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Sight, ranges_of
 from softmax_jax.attention.kernels.mosaic_gpu.slopes import operations
-from softmax_jax.attention.kernels.mosaic_tpu import call as tpu_call
-from softmax_jax.attention.kernels.mosaic_tpu import problem as tpu_problem
-from softmax_jax.attention.kernels.places import places_of
+from softmax_jax.attention.kernels.places import padded, places_of
 from softmax_jax.attention.kernels.prepare import (
     folded,
     key_count,
@@ -36,7 +35,10 @@ from softmax_jax.attention.kernels.tiles import reads_scores
 from softmax_jax.attention.kernels.twins import Constants
 from softmax_jax.attention.masks import Mask
 from softmax_jax.attention.operands import Operands
-from softmax_jax.normalizers.base import Normalizer, Threshold
+from softmax_jax.normalizers.base import Normalizer
+from softmax_jax.normalizers.relu import ReLU
+from softmax_jax.normalizers.softpick import Softpick
+from softmax_jax.normalizers.sparsemax import Sparsemax
 
 NAME = "implementation='mosaic_gpu'"
 OLDEST_JAX = 0, 11
@@ -47,6 +49,9 @@ BLOCKS = {
     128: Blocks(forward=128, dq=64, dkv=64),
     256: Blocks(forward=64, dq=64, dkv=64),
 }
+# Their slopes jump where a score is 0: a query that is multiplied and rounded again may
+# take it to the other side, so that scores are multiplied instead.
+JUMPING = (ReLU, Softpick, Sparsemax)
 # Operations of a score, up to which the registers of a thread hold two products in the
 # backward pass, and above which all blocks are the smallest.
 LIGHT, HEAVY = 12, 40
@@ -78,20 +83,29 @@ def mosaic_gpu(
     check_rows(normalizer, n)
     normalizer = normalizer.rows(n, jnp.zeros((1,) * 5), None)
     normalizer = member_of(normalizer, known)
+    has_bias = operands.bias is not None
+    apart = has_bias or isinstance(normalizer, JUMPING)
     tile, fold, rows, log_c = folded(
-        normalizer, c, scale, soft_cap, has_bias=False, exact=False, known=known
+        normalizer, c, scale, soft_cap, has_bias=apart, exact=False, known=known
     )
+    if not has_bias:
+        rows.pop("bias", None)
+    if apart and soft_cap is None:
+        rows["score"], fold = rows["score"] * fold, jnp.ones((1,) * 5)
     if log_c is not None:
         rows = rows | {"log_c": log_c}
     widths = [_width(operands.query.shape[4]), _width(operands.value.shape[3])]
     tile = GpuTile(tile.tree, tile.leaves, tile.family, tile.capped, exact=False)
     count = operations(tile)
+    pairs = has_bias or operands.mask.boolean is not None
+    small = count > HEAVY or pairs
     problem = Problem(
         tile=tile,
         sight=Sight(operands.mask.causal, operands.mask.window, static, (t, s)),
-        blocks=Blocks(64, 64, 64) if count > HEAVY else BLOCKS[max(widths)],
-        light=count <= LIGHT,
+        blocks=Blocks(64, 64, 64) if small else BLOCKS[max(widths)],
+        light=count <= LIGHT and not pairs,
         heavy=count > HEAVY,
+        pairs=pairs,
         wide=sum(widths) > 256,
         interpreted=interpreted,
     )
@@ -102,9 +116,10 @@ def mosaic_gpu(
         q=_padded(_rows_first(q), queries, widths[0]),
         k=_padded(_rows_first(operands.key.swapaxes(3, 4)), keys, widths[0]),
         v=_padded(_rows_first(operands.value.swapaxes(3, 4)), keys, widths[1]),
+        bias=_pairs(operands.bias, heads, queries, keys),
         numbers={name: _numbers(row, heads, t, queries) for name, row in rows.items()},
     )
-    places = Places() if static is not None else _places(problem, operands.mask)
+    places = Places() if static is not None else _places(problem, x, operands.mask)
     o = fused(problem, x, places)[:, :t, :, : operands.value.shape[3]]
     group = operands.query.shape[1:3]
     return jnp.moveaxis(o.reshape(*o.shape[:2], *group, -1), 1, 3)
@@ -125,24 +140,14 @@ def check(operands: Operands) -> None:
     widths = operands.query.shape[-1], operands.value.shape[3]
     if max(widths) > max(BLOCKS):
         raise NotImplementedError(f"{NAME} has heads of width up to 256, got {widths}")
-    if operands.bias is not None:
-        raise NotImplementedError(f"{NAME} takes no bias")
-    if operands.mask.boolean is not None:
-        raise NotImplementedError(
-            f"{NAME} takes causality, windows, lengths and segments, not a mask of "
-            "booleans"
-        )
 
 
 def check_rows(normalizer: Normalizer, n: Array) -> None:
     """Refuses members whose rows are solved in a way that the kernels do not know."""
-    name = type(normalizer).__name__
-    if isinstance(normalizer, Threshold):
-        raise NotImplementedError(f"{NAME} has no {name}: it solves for no threshold")
     if reads_scores(normalizer, n):
         raise NotImplementedError(
-            f"{NAME} has no {name}: what it selects depends on the order of the scores "
-            "of a row"
+            f"{NAME} has no {type(normalizer).__name__}: what it selects depends on "
+            "the order of the scores of a row"
         )
 
 
@@ -174,31 +179,44 @@ def _numbers(x: Array, heads: int, t: int, block: int) -> Array:
     )
 
 
-def _places(problem: Problem, mask: Mask) -> Places:
+def _pairs(x: Array | None, heads: int, queries: int, keys: int) -> Array | None:
+    """[B, K, G, T, S] with sizes of 1 as [B, H or 1, T or 1, S], padded."""
+    if x is None:
+        return None
+    k, g = x.shape[1:3]
+    if k * g not in (1, heads):
+        k, g = (heads // g, g) if k == 1 else (k, heads // k)
+        x = jnp.broadcast_to(x, (x.shape[0], k, g, *x.shape[3:]))
+    x = x.reshape(x.shape[0], -1, *x.shape[3:])
+    return padded(padded(x, queries, 2), keys, 3)
+
+
+def _places(problem: Problem, x: Inputs, mask: Mask) -> Places:
     """Positions and segments, padding as that of nobody, and the ranges of blocks."""
     t, s = problem.sight.lengths
     blocks = problem.blocks
-    whole = tpu_call.Blocks(blocks.queries, blocks.keys)
-    ragged = t % whole.q > 0 or s % whole.k > 0
-    places = places_of(mask, (whole.q, whole.k), t, s, ragged=ragged)
+    whole = blocks.queries, blocks.keys
+    ragged = t % whole[0] > 0 or s % whole[1] > 0
+    places = places_of(mask, whole, t, s, ragged=ragged)
 
     def ranges(queries: int, keys: int, *, of_keys: bool) -> Array:
-        described = tpu_problem.Problem(
-            tile=problem.tile,
-            blocks=tpu_call.Blocks(queries, keys),
+        found = kinds(
+            places,
+            (queries, keys),
             causal=mask.causal,
             window=mask.window,
             offset=None,
             lengths=(t, s),
+            masked=problem.pairs,
         )
-        kinds = described.kinds(places, None)
-        return ranges_of(kinds.swapaxes(1, 2) if of_keys else kinds)
+        return ranges_of(found.swapaxes(1, 2) if of_keys else found)
 
     return Places(
         q_position=_flat(places.q_position),
         k_position=_flat(places.k_position),
         q_segment=_flat(places.q_segment),
         k_segment=_flat(places.k_segment),
+        boolean=_pairs(places.boolean, x.q.shape[2], blocks.queries, blocks.keys),
         of_queries=ranges(blocks.queries, blocks.forward, of_keys=False),
         of_keys=ranges(blocks.dkv, problem.keys_of_tile, of_keys=True),
     )

@@ -77,6 +77,8 @@ def add_products(
     if interpreted:
         then()
         pairs_read = [(a.astype(jnp.float32), b[...]) for a, b in pairs]
+        # Read as the tensor cores do not: in order with copies to the same place.
+        plgpu.commit_smem()
         found = [a @ b.astype(jnp.float32) for a, b in pairs_read]
         return [x + y for x, y in zip(sums, found, strict=True)]
 
@@ -103,6 +105,10 @@ def zeros(*shape: int) -> Array:
     return plgpu.layout_cast(jnp.zeros(shape, jnp.float32), LAYOUT)
 
 
+def full_tile(rows: int, columns: int, value: float) -> Array:
+    return plgpu.layout_cast(jnp.full((rows, columns), value, jnp.float32), LAYOUT)
+
+
 def full_row(size: int, value: float) -> Array:
     return plgpu.layout_cast(jnp.full((size,), value, jnp.float32), OF_ROWS)
 
@@ -127,7 +133,8 @@ def walk(
     """step(j, carry, masked=) along a range; `can_hide` says where it may be masked."""
 
     def loop(start, stop, carry, masked):
-        if isinstance(start, int) and isinstance(stop, int) and start >= stop:
+        static = isinstance(start, int) and isinstance(stop, int)
+        if start is stop or (static and start >= stop):
             return carry
         body = lambda j, carry: step(j, carry, masked=masked)  # noqa: E731
         return lax.fori_loop(jnp.int32(start), jnp.int32(stop), body, carry)
@@ -163,18 +170,26 @@ def fetch(n: Any, place: Slot, stages: int, *copies: tuple[Any, Any]) -> None:
 
 
 def fetch_keys(
-    x: dict[str, Any], memory: dict[str, Any], example: Any, blocks: Range, size: int
+    x: dict[str, Any],
+    memory: dict[str, Any],
+    example: Any,
+    blocks: Range,
+    size: int,
+    at: Callable[[Any], Any] = lambda j: j,
 ) -> None:
-    """Keys and values of every block, as their memory becomes free."""
+    """Keys and values of every block, as their memory becomes free.
+
+    `at` is where the block lies that a walk comes to.
+    """
     heads_of_key = x["q"].shape[2] // x["k"].shape[2]
     head = lax.div(lax.axis_index("head"), jnp.int32(heads_of_key))
 
     @pl.loop(jnp.int32(blocks.begin), jnp.int32(blocks.end))
     def step(j):
-        n = j - blocks.begin
+        n, block = j - blocks.begin, at(j)
         for name in ("k", "v"):
             place = slot(memory, name, n)
-            source = x[name].at[example, pl.ds(j * size, size), head]
+            source = x[name].at[example, pl.ds(block * size, size), head]
             fetch(n, place, memory[name].shape[0], (source, place.part))
 
 

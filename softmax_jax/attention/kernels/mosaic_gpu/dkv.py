@@ -5,6 +5,7 @@ width; of wider heads both have the same keys, and each sums one half of the wid
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from softmax_jax.attention.kernels.mosaic_gpu import call, scores
 from softmax_jax.attention.kernels.mosaic_gpu.problem import (
     Inputs,
+    Lists,
     Places,
     Problem,
     named,
@@ -28,7 +30,7 @@ STAGES = 2
 
 
 def gradients_of_keys(
-    problem: Problem, x: Inputs, places: Places, do: Array
+    problem: Problem, x: Inputs, places: Places, lists: Lists, do: Array
 ) -> tuple[Array, Array]:
     """dk [B, S, K, D] and dv [B, S, K, V]."""
     (batch, _, _, d), (s, kv, v) = x.q.shape, x.v.shape[1:]
@@ -45,6 +47,12 @@ def gradients_of_keys(
         "place": scores.place_memory() if any(_can_hide(problem)) else None,
     }
     inputs = {"q": x.q, "k": x.k, "v": x.v, "do": do, "scalars": scalars}
+    # Keys are the rows of a tile.
+    bias, boolean = (
+        None if pair is None else jnp.swapaxes(pair, 2, 3)
+        for pair in (x.bias, places.boolean)
+    )
+    places = places._replace(boolean=boolean)
     if packed is not None:
         inputs["packed"] = packed
         rows = packed.shape[3]
@@ -60,7 +68,7 @@ def gradients_of_keys(
             "v": jax.ShapeDtypeStruct(x.v.shape, dtype),
         },
         {"head": kv, "tile": s // (parts * call.ROWS), "example": batch},
-        inputs | named(**places._asdict()),
+        inputs | named(bias=bias, **places._asdict(), **lists._asdict()),
         memory,
         interpreted=problem.interpreted,
     )
@@ -89,9 +97,15 @@ def _body(
     keys = problem.keys_of_tile
     tile = lax.axis_index("tile")
     if problem.sight.offset is None:
-        blocks = scores.range_at(x["of_keys"], lax.axis_index("example"), tile)
+        same = scores.range_at(problem, x["of_keys"], tile)
     else:
-        blocks = problem.sight.queries(tile * keys, keys, problem.blocks.dkv)
+        same = problem.sight.queries(tile * keys, keys, problem.blocks.dkv)
+
+    def blocks(head: Any) -> Range:
+        """Those that a query head walks through."""
+        if "key_range" in x:
+            return scores.listed_range(x["key_range"], head, tile)
+        return same
 
     @pl.when(lax.axis_index("group") < 2)
     def compute():
@@ -101,22 +115,23 @@ def _body(
     @pl.when(lax.axis_index("group") == 2)
     def fetch():
         plgpu.set_max_registers(call.FETCH, action="decrease")
-        _fetch(x, memory, blocks, problem.blocks.dkv)
+        _fetch(x, memory, tile, blocks, problem.blocks.dkv)
 
 
-def _fetch(x: Any, memory: Any, blocks: Range, size: int) -> None:
+def _fetch(
+    x: Any, memory: Any, tile: Any, blocks: Callable[[Any], Range], size: int
+) -> None:
     """Queries and cotangents of every block of every head, one after another."""
     example, head = lax.axis_index("example"), lax.axis_index("head")
     heads = x["q"].shape[2] // x["k"].shape[2]
-    count = blocks.end - blocks.begin
 
-    @pl.loop(0, heads)
-    def of_head(g):
+    def of_head(g, done):
         own = head * heads + g
+        found = blocks(own)
 
-        @pl.loop(jnp.int32(blocks.begin), jnp.int32(blocks.end))
-        def step(i):
-            n = g * count + i - blocks.begin
+        @pl.loop(jnp.int32(found.begin), jnp.int32(found.end))
+        def step(j):
+            n, i = done + j - found.begin, scores.block_at(x, "key_list", own, tile, j)
             at = example, pl.ds(i * size, size), own
             q, do = (call.slot(memory, name, n) for name in ("q", "do"))
             call.fetch(n, q, STAGES, (x["q"].at[at], q.part))
@@ -126,6 +141,10 @@ def _fetch(x: Any, memory: Any, blocks: Range, size: int) -> None:
                 copies.append((x["packed"].at[example, own, i], rows))
             call.fetch(n, do, STAGES, *copies)
 
+        return done + found.end - found.begin
+
+    lax.fori_loop(0, heads, of_head, jnp.int32(0))
+
 
 def _compute(
     problem: Problem,
@@ -134,7 +153,7 @@ def _compute(
     out: Any,
     memory: Any,
     tile: Any,
-    blocks: Range,
+    blocks: Callable[[Any], Range],
 ) -> None:
     """The gradients of 64 keys, or of one half of their width."""
     group, head = lax.axis_index("group"), lax.axis_index("head")
@@ -154,28 +173,30 @@ def _compute(
     halves = [pl.ds(group * w, w) if shared else slice(None) for w in widths]
 
     def of_head(g, carry):
-        of = example, head * heads + g
+        done, *sums = carry
+        own_head = head * heads + g
+        found, of = blocks(own_head), (example, own_head)
         scalars = {
             name: scores.number(ref, *of, 0) for name, ref in x["scalars"].items()
         }
 
         def step(i, carry, *, masked):
-            n = g * (blocks.end - blocks.begin) + i - blocks.begin
+            n = done + i - found.begin
 
-            def visible(shape):
-                places = i * problem.blocks.dkv, first
-                return scores.seen(
-                    problem.sight, x, memory, *places, shape, keys_are_rows=True
-                )
-
-            sight = visible if masked else None
+            block = i
+            if masked:
+                block = scores.block_at(x, "key_list", own_head, tile, i)
+            places = block * problem.blocks.dkv, first
+            view = scores.View(problem, x, memory, own_head, *places, masked, True)
             known = own, halves
-            return _step(problem, vectors, memory, known, n, scalars, sight, carry)
+            return _step(problem, vectors, memory, known, n, scalars, view, carry)
 
-        return call.walk(blocks, step, carry, can_hide=_can_hide(problem))
+        can_hide = scores.can_hide(_can_hide(problem), "key_list" in x)
+        sums = call.walk(found, step, tuple(sums), can_hide=can_hide)
+        return done + found.end - found.begin, *sums
 
-    carry = tuple(call.zeros(call.ROWS, w) for w in widths)
-    dk, dv = lax.fori_loop(0, heads, of_head, carry)
+    none = (call.zeros(call.ROWS, w) for w in widths)
+    _, dk, dv = lax.fori_loop(0, heads, of_head, (jnp.int32(0), *none))
     if shared:
         # The other half reads the keys until it is done.
         call.turn(memory["turn"])
@@ -208,18 +229,19 @@ def _step(
     keys: Any,
     n: Any,
     scalars: Rows,
-    sight: Any,
+    view: scores.View,
     carry: tuple[Array, Array],
 ) -> tuple[Array, Array]:
     """One block of queries of one head."""
     own, (of_k, of_v) = keys
     k, v = (memory[name].at[call.again(own, n)] for name in ("k", "v"))
     q, do = (call.slot(memory, name, n) for name in ("q", "do"))
+    bias = view.bias((k.shape[0], q.part.shape[0]))
     plgpu.barrier_wait(q.here)
     plgpu.barrier_wait(do.here)
 
     def seen(x: Array) -> Array:
-        return hide(x, None if sight is None else sight(x.shape), 0.0)
+        return hide(x, view.seen(bias, x.shape), 0.0)
 
     def row(name: str, shape: tuple[int, int]) -> Array:
         part = memory["packed"].at[call.remainder(n, STAGES), vectors.index(name)]
@@ -230,7 +252,7 @@ def _step(
         """What is used late is read late, when there are registers for it."""
         early = [name for name in vectors if name != D_MASS]
         known = scalars | {name: row(name, s.shape) for name in early}
-        weight, pull = weights_and_slopes(problem.tile, s, known, ())
+        weight, pull = weights_and_slopes(problem.tile, s, known, (), bias)
         weight = seen(weight).astype(k.dtype)
 
         def join(given):

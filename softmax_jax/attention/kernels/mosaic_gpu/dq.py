@@ -16,12 +16,20 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from softmax_jax.attention.kernels.mosaic_gpu import call, scores
 from softmax_jax.attention.kernels.mosaic_gpu.problem import (
     Inputs,
+    Lists,
     Places,
     Problem,
     named,
 )
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Range
-from softmax_jax.attention.kernels.mosaic_gpu.slopes import D_MASS, weights_and_slopes
+from softmax_jax.attention.kernels.mosaic_gpu.slopes import (
+    D_MASS,
+    SLOPE,
+    SLOPED,
+    bias_slope,
+    slope_above,
+    weights_and_slopes,
+)
 from softmax_jax.attention.kernels.tiles import Rows, hide
 
 
@@ -29,20 +37,27 @@ def gradients_of_rows(
     problem: Problem,
     x: Inputs,
     places: Places,
+    lists: Lists,
     do: Array,
     wanted: tuple[str, ...],
     *,
     with_q: bool = True,
-) -> tuple[Any, Rows]:
-    """dq [B, T, H, D] unless without, and those of wanted numbers, each [B, H, T].
+    with_bias: bool = False,
+) -> tuple[Any, Rows, Any]:
+    """dq [B, T, H, D] unless without, those of wanted numbers, each [B, H, T], and of
+    the bias of every score [B, H, T, S], for which all blocks are visited.
 
-    `x.numbers` holds the shift of rows and the cotangent of their mass as well.
+    `x.numbers` holds the shift of rows and the cotangent of their mass as well. SLOPE
+    and SLOPED, together and alone, are what that of a threshold normalizer is made of.
     """
     (batch, t, heads, d), v = x.q.shape, x.v.shape[3]
     block, dtype = problem.blocks.dq, x.q.dtype
     row = jax.ShapeDtypeStruct((batch, heads, t), jnp.float32)
     # Values are done with earlier than keys.
     out = {"q": jax.ShapeDtypeStruct(x.q.shape, dtype)} if with_q else {}
+    if with_bias:
+        pairs = batch, heads, t, x.k.shape[1]
+        out["pairs"] = jax.ShapeDtypeStruct(pairs, jnp.float32)
     stages = {"k": 2, "v": 1 if problem.wide else 2}
     memory = {
         "q": call.tiled(2, call.ROWS, d, dtype=dtype),
@@ -62,11 +77,12 @@ def gradients_of_rows(
         "softmax_jax_dq",
         dict.fromkeys(wanted, row) | out,
         {"head": heads, "tile": t // (2 * call.ROWS), "example": batch},
-        {**x._asdict(), "do": do, **named(**places._asdict())},
+        named(**x._asdict(), do=do, **places._asdict(), **lists._asdict()),
         memory,
         interpreted=problem.interpreted,
     )
-    return found.get("q"), {name: found[name] for name in wanted}
+    rows = {name: found[name] for name in wanted}
+    return found.get("q"), rows, found.get("pairs")
 
 
 def _body(
@@ -74,6 +90,9 @@ def _body(
 ) -> None:
     example = lax.axis_index("example")
     tile, blocks = scores.tile_of_queries(problem, x, problem.blocks.dq)
+    if "pairs" in out:
+        every = x["k"].shape[1] // problem.blocks.dq
+        blocks = Range(0, every, every, every)
 
     @pl.when(lax.axis_index("group") < 2)
     def compute():
@@ -83,7 +102,9 @@ def _body(
     @pl.when(lax.axis_index("group") == 2)
     def fetch():
         plgpu.set_max_registers(call.FETCH, action="decrease")
-        call.fetch_keys(x, memory, example, blocks, problem.blocks.dq)
+        head = lax.axis_index("head")
+        at = functools.partial(scores.block_at, x, "query_list", head, tile)
+        call.fetch_keys(x, memory, example, blocks, problem.blocks.dq, at)
 
 
 def _compute(
@@ -109,20 +130,19 @@ def _compute(
     plgpu.barrier_wait(here)
 
     def step(j, carry, *, masked):
-        def visible(shape):
-            places = first, j * problem.blocks.dq
-            return scores.seen(
-                problem.sight, x, memory, *places, shape, keys_are_rows=False
-            )
-
-        sight = visible if masked else None
-        return _step(problem, wanted, memory, j - blocks.begin, rows, sight, carry)
+        block = scores.block_at(x, "query_list", head, tile, j) if masked else j
+        n = j - blocks.begin
+        places = first, block * problem.blocks.dq
+        view = scores.View(problem, x, memory, head, *places, masked)
+        to = out["pairs"].at[example, head] if "pairs" in out else None
+        return _step(problem, wanted, memory, n, rows, view, to, carry)
 
     carry = (
         [call.zeros(call.ROWS, q.shape[1])] if "q" in out else [],
         [call.full_row(call.ROWS, 0.0) for _ in wanted],
     )
-    dq, sums = call.walk(blocks, step, carry, can_hide=problem.can_hide)
+    can_hide = scores.can_hide(problem.can_hide, "query_list" in x)
+    dq, sums = call.walk(blocks, step, carry, can_hide=can_hide)
     if "q" in out:
         q[...] = (dq[0] * problem.tile.unit).astype(q.dtype)
     for name, total in zip(wanted, sums, strict=True):
@@ -139,14 +159,16 @@ def _step(
     memory: Any,
     n: Any,
     rows: Rows,
-    sight: Any,
+    view: scores.View,
+    to: Any,
     carry: Any,
 ) -> Any:
-    """One block of keys."""
+    """One block of keys; `to` is where the gradients of its bias go."""
     group = call.again(lax.axis_index("group"), n)
     q, do = (memory[name].at[group] for name in ("q", "do"))
     dq, sums = carry
     k, v = (call.slot(memory, name, n) for name in ("k", "v"))
+    bias = view.bias((q.shape[0], k.part.shape[0]))
     plgpu.barrier_wait(k.here)
     plgpu.barrier_wait(v.here)
 
@@ -159,13 +181,20 @@ def _step(
             # Else slopes are computed while the second product is.
             s, given = lax.optimization_barrier((s, given))
         known = scores.across(rows, s.shape)
-        pull = weights_and_slopes(problem.tile, s, known, wanted)[1]
-        seen = None if sight is None else sight(s.shape)
-        ds, sums = pull(
-            given,
-            known.get(D_MASS),
-            lambda slope: jnp.sum(hide(slope, seen, 0.0), axis=1),
-        )
+        seen = view.seen(bias, s.shape)
+
+        def total(slope):
+            return jnp.sum(hide(slope, seen, 0.0), axis=1)
+
+        if SLOPE in wanted:
+            slope = slope_above(problem.tile, s, bias, known)
+            return None, {SLOPE: total(slope), SLOPED: total(slope * given)}
+        pull = weights_and_slopes(problem.tile, s, known, wanted, bias)[1]
+        ds, sums = pull(given, known.get(D_MASS), total)
+        if to is not None:
+            d_bias = bias_slope(problem.tile, s, known, bias, given)
+            places = pl.ds(view.q_first, s.shape[0]), pl.ds(view.k_first, s.shape[1])
+            call.store(to.at[places], hide(d_bias, seen, 0.0))
         return hide(ds, seen, 0.0), sums
 
     ds, others = call.two_products(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from softmax_jax.attention.kernels import lean, rewrite
 from softmax_jax.attention.kernels.tiles import Tile
@@ -90,7 +91,7 @@ def integer_power(x: Array, *, y: int) -> Array:
     return jax.lax.integer_pow(x, y) if y >= 0 else 1 / jax.lax.integer_pow(x, -y)
 
 
-def power(x: Array, y: Array) -> Array:
+def power(x: Array, y: ArrayLike) -> Array:
     return jnp.exp2(y * jnp.log2(x))
 
 

@@ -57,13 +57,7 @@ def forward(
         "softmax_jax_forward",
         out,
         {"head": heads, "tile": t // (2 * call.ROWS), "example": batch},
-        {
-            "q": x.q,
-            "k": x.k,
-            "v": x.v,
-            "numbers": x.numbers,
-            **named(**places._asdict()),
-        },
+        named(**x._asdict(), **places._asdict()),
         memory,
         interpreted=problem.interpreted,
     )
@@ -113,15 +107,10 @@ def _compute(
     pl.when(group == 1)(lambda: call.turn(memory["turn"]))
 
     def step(j, carry, *, masked):
-        def visible(shape):
-            places = first, j * problem.blocks.forward
-            return scores.seen(
-                problem.sight, x, memory, *places, shape, keys_are_rows=False
-            )
-
+        places = first, j * problem.blocks.forward
+        view = scores.View(problem, x, memory, head, *places, masked)
         last = j + 1 == blocks.end
-        sight = visible if masked else None
-        return _step(problem, memory, q, j - blocks.begin, last, rows, sight, carry)
+        return _step(problem, memory, q, j - blocks.begin, last, rows, view, carry)
 
     carry = call.walk(blocks, step, carry, can_hide=problem.can_hide)
     pl.when(group == 0)(lambda: call.turn(memory["turn"]))
@@ -148,26 +137,27 @@ def _step(
     n: Any,
     last: Any,
     rows: Rows,
-    sight: Any,
+    view: scores.View,
     carry: tuple[Array, ...],
 ) -> tuple[Array, ...]:
     """One block of keys."""
     tile, turn = problem.tile, functools.partial(call.turn, memory["turn"])
     k, v = (call.slot(memory, name, n) for name in ("k", "v"))
+    bias = view.bias((q.shape[0], k.part.shape[0]))
     s = call.product(q, k.part.T, then=turn)
     plgpu.barrier_arrive(k.free)
-    seen = None if sight is None else sight(s.shape)
+    seen = view.seen(bias, s.shape)
     output, *known = carry
     if tile.has_mass:
         m, mass = known
         weight, share, m, alpha = rewritten(functools.partial(_ratio, tile))(
-            s, seen, m, rows
+            s, bias, seen, m, rows
         )
         mass = alpha * mass + jnp.sum(share, axis=1)
         output = output * call.over_columns(alpha, output.shape)
         known = [m, mass]
     else:
-        weight = rewritten(functools.partial(_elementwise, tile))(s, seen, rows)
+        weight = rewritten(functools.partial(_elementwise, tile))(s, bias, seen, rows)
     weight = weight.astype(q.dtype)
     output, known, weight = lax.optimization_barrier((output, known, weight))
     plgpu.barrier_arrive(memory["turn"])
@@ -192,11 +182,16 @@ def _step(
 
 
 def _ratio(
-    tile: GpuTile, s: Array, seen: Array | None, before: Array, rows: Rows
+    tile: GpuTile,
+    s: Array,
+    bias: Array | None,
+    seen: Array | None,
+    before: Array,
+    rows: Rows,
 ) -> tuple[Array, Array, Array, Array]:
     """Weights and masses in units of the new maximum, that, and the old unit in it."""
     of_tile = scores.across(rows, s.shape)
-    z = hide(tile.score(s, None, of_tile), seen, 0.0)
+    z = hide(tile.score(s, bias, of_tile), seen, 0.0)
     log_w = hide(tile.log_weight(z, of_tile), seen, LOWEST)
     m = jnp.maximum(before, jnp.max(log_w, axis=1))
     weight, mass = tile.share(log_w, z, call.over_columns(m, s.shape), of_tile)
@@ -205,9 +200,11 @@ def _ratio(
     return weight, mass, m, tile.decay(before, m, rows)
 
 
-def _elementwise(tile: GpuTile, s: Array, seen: Array | None, rows: Rows) -> Array:
+def _elementwise(
+    tile: GpuTile, s: Array, bias: Array | None, seen: Array | None, rows: Rows
+) -> Array:
     rows = scores.across(rows, s.shape)
-    return tile.weigh(tile.score(s, None, rows), seen, None, rows)[0]
+    return tile.weigh(tile.score(s, bias, rows), seen, None, rows)[0]
 
 
 def _finish(

@@ -9,7 +9,8 @@ from jax import Array
 from softmax_jax.attention.kernels.lean import squared_positive
 from softmax_jax.attention.kernels.mosaic_gpu.forms import LOG2_E
 from softmax_jax.attention.kernels.twins import Constants
-from softmax_jax.normalizers.base import Elementwise, Normalizer
+from softmax_jax.normalizers.base import Elementwise, Normalizer, Threshold
+from softmax_jax.normalizers.entmax import Entmax
 from softmax_jax.normalizers.parameters import parameter
 from softmax_jax.normalizers.relu import ReLUPower
 
@@ -51,8 +52,44 @@ def _power_jvp(primals, tangents):
     return weight, slope * dz + weight * of_rows * (1 / LOG2_E)
 
 
+class PowerAbove(Threshold):
+    """(z - tau)+^power, entmax of alpha = 1 + 1 / power."""
+
+    power: Any = parameter(2.0)
+
+    def weight(self, u: Array) -> Array:
+        return _power_above(u, self.power)
+
+    def inverse(self, p: Array) -> Array:
+        return jnp.exp2(jnp.log2(p) / self.power)
+
+
+# The smallest number that the fast logarithm knows, and some.
+TINY = 2.0**-120
+
+
+@jax.custom_jvp
+def _power_above(u: Array, power: Array) -> Array:
+    """u u^(power - 1): the weight and its slope share two transcendentals."""
+    above = u > TINY
+    log = jnp.log2(jnp.where(above, u, 1))
+    return jnp.where(above, u * jnp.exp2((power - 1) * log), 0)
+
+
+@_power_above.defjvp
+def _power_above_jvp(primals, tangents):
+    (u, power), (du, d_power) = primals, tangents
+    above = u > TINY
+    log = jnp.log2(jnp.where(above, u, 1))
+    below = jnp.where(above, jnp.exp2((power - 1) * log), 0)
+    weight = u * below
+    return weight, power * below * du + weight * log * d_power * (1 / LOG2_E)
+
+
 def member_of(normalizer: Normalizer, known: Constants) -> Normalizer:
     """The same weights in fewer operations, given what is known of parameters."""
+    if type(normalizer) is Entmax:
+        return PowerAbove(power=1 / (normalizer.alpha - 1))
     if not isinstance(normalizer, ReLUPower):
         return normalizer
     if dict(known).get("power") == 2:

@@ -8,6 +8,7 @@ from jax import Array
 from softmax_jax.attention.kernels.mosaic_gpu.forms import GpuTile
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Sight
 from softmax_jax.attention.kernels.tiles import Rows
+from softmax_jax.normalizers.base import Threshold
 
 
 class Inputs(NamedTuple):
@@ -16,6 +17,7 @@ class Inputs(NamedTuple):
     q: Array  # [B, T, H, D], multiplied by all that multiplies scores
     k: Array  # [B, S, K, D]
     v: Array  # [B, S, K, V]
+    bias: Array | None  # [B or 1, H or 1, T or 1, S or 1]
     numbers: Rows  # each [B or 1, H or 1, T or 1]; "log_c" is the constant mass
 
 
@@ -26,8 +28,21 @@ class Places(NamedTuple):
     k_position: Array | None = None  # [B or 1, S]
     q_segment: Array | None = None
     k_segment: Array | None = None
+    boolean: Array | None = None  # int8, as a bias
     of_queries: Array | None = None  # the ranges of each block of queries, [.., 4]
     of_keys: Array | None = None
+
+
+class Lists(NamedTuple):
+    """The blocks that a backward walk goes through, if it leaves some out.
+
+    Of each tile: blocks that a mask cuts, then whole ones, and how many there are.
+    """
+
+    query_range: Array | None = None  # [B, H, T / 128, 4]
+    query_list: Array | None = None  # [B, H, T / 128, S / dq]
+    key_range: Array | None = None  # [B, H, S / keys of a tile, 4]
+    key_list: Array | None = None  # [B, H, .., T / dkv]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +74,18 @@ class Problem:
     wide: bool  # whether two warpgroups share the sums of 64 keys
     light: bool  # whether a score takes few registers
     heavy: bool  # whether it takes so many that a walk can give little beside
+    pairs: bool = False  # whether a bias or booleans differ from score to score
     interpreted: bool = False
 
     @property
     def keys_of_tile(self) -> int:
         """Of one walk along queries."""
         return 64 if self.wide else 128
+
+    @property
+    def listed(self) -> bool:
+        """Whether backward walks follow a list; gradients to a bias are of all."""
+        return self.tile.family is Threshold and not self.pairs
 
     @property
     def can_hide(self) -> tuple[bool, bool]:

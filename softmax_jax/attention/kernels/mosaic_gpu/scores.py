@@ -1,6 +1,6 @@
 """What the kernels read of rows, parameters and masks, in the layout of scores."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -42,18 +42,39 @@ def tile_of_queries(
     if problem.sight.reach[1] is not None:
         # The longest walks begin first.
         tile = x["q"].shape[1] // (2 * call.ROWS) - 1 - tile
+    if "query_range" in x:
+        return tile, listed_range(x["query_range"], lax.axis_index("head"), tile)
     if problem.sight.offset is None:
-        found = range_at(x["of_queries"], lax.axis_index("example"), tile)
+        found = range_at(problem, x["of_queries"], tile)
         ratio = problem.blocks.forward // block
         return tile, Range(*(ratio * part for part in found))
     first = tile * (2 * call.ROWS)
     return tile, problem.sight.keys(first, 2 * call.ROWS, block)
 
 
-def range_at(ref: Any, example: Any, tile: Any) -> Range:
+def range_at(problem: Problem, ref: Any, tile: Any) -> Range:
     """A range that was computed outside."""
-    at = call.either(ref.shape[0], example), tile
-    return Range(*(ref[(*at, i)] for i in range(4)))
+    at = call.either(ref.shape[0], lax.axis_index("example")), tile
+    begin, whole, rest, end = (ref[(*at, i)] for i in range(4))
+    # With numbers for pairs no block is whole, and no loop for such is needed.
+    return (
+        Range(begin, end, end, end) if problem.pairs else Range(begin, whole, rest, end)
+    )
+
+
+def listed_range(ref: Any, head: Any, tile: Any) -> Range:
+    """A range of a list."""
+    return Range(*(ref[lax.axis_index("example"), head, tile, i] for i in range(4)))
+
+
+def block_at(x: dict[str, Any], name: str, head: Any, tile: Any, n: Any) -> Any:
+    """The n-th block of a walk, which may follow a list."""
+    return x[name][lax.axis_index("example"), head, tile, n] if name in x else n
+
+
+def can_hide(ends: tuple[bool, bool], listed: bool) -> tuple[bool, bool]:
+    """Where a walk may compare positions: a list begins with what a mask cuts."""
+    return (any(ends), False) if listed else ends
 
 
 def place_memory() -> Any:
@@ -71,13 +92,66 @@ def lay_places(memory: dict[str, Any]) -> None:
     plgpu.commit_smem()
 
 
+class View(NamedTuple):
+    """A tile of a walk: what is added to its scores, and what of it is hidden."""
+
+    problem: Problem
+    x: dict[str, Any]
+    memory: dict[str, Any]
+    head: Any  # of the queries
+    q_first: Any
+    k_first: Any
+    masked: bool
+    keys_are_rows: bool = False
+
+    def bias(self, shape: tuple[int, ...]) -> Array | None:
+        return self._pair("bias", shape)
+
+    def seen(self, bias: Array | None, shape: tuple[int, ...]) -> Array | None:
+        """Which keys each query sees; None if it is all."""
+        if not self.masked:
+            return None
+        places = self.q_first, self.k_first, shape
+        said = seen(
+            self.problem.sight,
+            self.x,
+            self.memory,
+            *places,
+            keys_are_rows=self.keys_are_rows,
+        )
+        if bias is not None:
+            said = said & (bias != -jnp.inf)
+        boolean = self._pair("boolean", shape)
+        return said if boolean is None else said & (boolean != 0)
+
+    def _pair(self, name: str, shape: tuple[int, ...]) -> Array | None:
+        """A tile of what lies over queries and keys, straight to registers: four
+        threads read 32 bytes that follow each other."""
+        if name not in self.x:
+            return None
+        ref = self.x[name]
+        at = call.either(ref.shape[0], lax.axis_index("example"))
+        at = at, call.either(ref.shape[1], self.head)
+        places = self.q_first, self.k_first
+        row, column = places[::-1] if self.keys_are_rows else places
+        rows, columns = pl.ds(row, shape[0]), pl.ds(column, shape[1])
+        if ref.shape[2] == 1:
+            part, layout, axes = ref.at[(*at, 0, columns)], call.OF_COLUMNS, (1,)
+        elif ref.shape[3] == 1:
+            part, layout, axes = ref.at[(*at, rows, 0)], call.OF_ROWS, (0,)
+        else:
+            part, layout, axes = ref.at[(*at, rows, columns)], call.LAYOUT, (0, 1)
+        found = call.load(part, layout, optimized=False).astype(jnp.float32)
+        return found if len(axes) == 2 else lax.broadcast_in_dim(found, shape, axes)
+
+
 def seen(
     sight: Sight,
     x: dict[str, Any],
     memory: dict[str, Any],
     q_first: Any,
     k_first: Any,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     *,
     keys_are_rows: bool,
 ) -> Array:

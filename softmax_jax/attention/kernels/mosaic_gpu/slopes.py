@@ -16,10 +16,16 @@ from softmax_jax.attention.kernels.tiles import Rows
 
 # Names of numbers of rows that no member has.
 SHIFT, D_MASS, INVERSE = "shift", "d_mass", "inverse"
+# Of a row, the sum of its slopes, and of those times do . v.
+SLOPE, SLOPED = "slope", "sloped"
 
 
 def weights_and_slopes(
-    tile: GpuTile, s: Array, rows: Rows, wanted: tuple[str, ...]
+    tile: GpuTile,
+    s: Array,
+    rows: Rows,
+    wanted: tuple[str, ...],
+    bias: Array | None = None,
 ) -> tuple[Array, Callable[..., tuple[Array, Rows]]]:
     """W, and what makes of the cotangents of W and M those of s and of the wanted
     numbers. `rows` broadcast against s; what is not seen is left out by the caller.
@@ -30,13 +36,7 @@ def weights_and_slopes(
 
     def weigh(s: Array, asked: Rows) -> tuple[Array, ...]:
         """(W, M), or one if they are the same."""
-        known = rows | asked
-        z = tile.score(s, None, known)
-        weight, mass = tile.weigh(z, None, rows.get(SHIFT), known)
-        parts = (weight,) if weight is mass else (weight, mass)
-        if INVERSE in rows:
-            parts = tuple(part * rows[INVERSE] for part in parts)
-        return parts
+        return _weigh(tile, s, bias, rows | asked)
 
     asked = {name: jnp.broadcast_to(rows[name], s.shape) for name in wanted}
     one = jnp.ones_like(s)
@@ -60,6 +60,40 @@ def weights_and_slopes(
         return ds, others
 
     return rewritten(lambda s: weigh(s, {})[0])(s), pull
+
+
+def _weigh(
+    tile: GpuTile, s: Array, bias: Array | None, rows: Rows
+) -> tuple[Array, ...]:
+    """(W, M), or one if they are the same."""
+    z = tile.score(s, bias, rows)
+    weight, mass = tile.weigh(z, None, rows.get(SHIFT), rows)
+    parts = (weight,) if weight is mass else (weight, mass)
+    if INVERSE in rows:
+        parts = tuple(part * rows[INVERSE] for part in parts)
+    return parts
+
+
+def bias_slope(
+    tile: GpuTile, s: Array, rows: Rows, bias: Array | None, given: Array
+) -> Array:
+    """The cotangent of a bias; where there is no soft-cap, that of the score."""
+
+    def along_bias(bias: Array) -> tuple[Array, ...]:
+        one = jnp.ones_like(s)
+        return jax.jvp(lambda bias: _weigh(tile, s, bias, rows), (bias,), (one,))[1]
+
+    return _combined(rewritten(along_bias)(bias), given, rows.get(D_MASS))
+
+
+def slope_above(tile: GpuTile, s: Array, bias: Array | None, rows: Rows) -> Array:
+    """psi' of a threshold normalizer, of its scores and not of products."""
+
+    def slope(s: Array) -> Array:
+        z = tile.score(s, bias, rows)
+        return tile.slopes(z, None, rows[SHIFT], rows)[0]
+
+    return rewritten(slope)(s)
 
 
 def operations(tile: GpuTile) -> int:

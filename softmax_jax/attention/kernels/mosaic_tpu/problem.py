@@ -7,18 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
 
+from softmax_jax.attention.kernels.kinds import kinds
 from softmax_jax.attention.kernels.mosaic_tpu.call import LANES, Blocks
-from softmax_jax.attention.kernels.mosaic_tpu.visits import (
-    axis_of,
-    column_of,
-    kinds_of,
-    row_of,
-)
-from softmax_jax.attention.kernels.places import NO_KEY, NO_QUERY, Places
+from softmax_jax.attention.kernels.mosaic_tpu.visits import column_of, row_of
+from softmax_jax.attention.kernels.places import Places
 from softmax_jax.attention.kernels.tiles import Rows, Tile
 from softmax_jax.attention.masks import Window
 
@@ -60,28 +55,15 @@ class Problem:
 
     def kinds(self, places: Places, bias: Array | None) -> Any:
         """What the mask says of every tile, [B or 1, rows, columns]."""
-        return kinds_of(
-            self._axis(places.q_position, places.q_segment, NO_QUERY, 0),
-            self._axis(places.k_position, places.k_segment, NO_KEY, 1),
-            self.causal,
-            self.window,
+        return kinds(
+            places,
+            (self.blocks.q, self.blocks.k),
+            causal=self.causal,
+            window=self.window,
+            offset=self.offset,
+            lengths=self.lengths,
             masked=bias is not None or places.boolean is not None,
         )
-
-    def _axis(self, position: Array, segment: Array | None, nobody: int, i: int) -> Any:
-        block = self.blocks.q if i == 0 else self.blocks.k
-        if self.offset is not None:
-            place = np.arange(position.shape[-1])[None]
-            alive = place < self.lengths[i]
-            return axis_of(place + (self.offset if i == 0 else 0), alive, None, block)
-        position = position.reshape(-1, position.shape[-1])
-        if segment is None:
-            return axis_of(position, None, None, block)
-        segment = segment.reshape(-1, segment.shape[-1])
-        rows = max(position.shape[0], segment.shape[0])
-        position = jnp.broadcast_to(position, (rows, position.shape[1]))
-        segment = jnp.broadcast_to(segment, (rows, segment.shape[1]))
-        return axis_of(position, segment != nobody, segment, block)
 
 
 @jax.tree_util.register_dataclass

@@ -14,12 +14,11 @@ import numpy as np
 from jax import Array
 from jax.experimental import pallas as pl
 
+from softmax_jax.attention.kernels.kinds import HIDDEN, PARTLY, WHOLE
+
 FIRST, LAST, WORK, MASKED, AGAIN = 1, 2, 4, 8, 16
 ROW, COLUMN = 17, 5
 MOST_BLOCKS = 1 << 12
-
-# What a mask says of a tile.
-HIDDEN, PARTLY, WHOLE = 0, 1, 2
 
 
 class Visits(NamedTuple):
@@ -119,66 +118,6 @@ def _mark_ends(xp: Any, word: Any, count: Any, by_column: bool) -> Any:
     zero = np.int32(0)
     word = word | xp.where(first, np.int32(FIRST), zero)
     return word | xp.where(last, np.int32(LAST), zero)
-
-
-def kinds_of(
-    q: "Axis", k: "Axis", causal: bool, window: tuple[int, int] | None, masked: bool
-) -> Any:
-    """What the mask says of every tile, [B or 1, rows, columns].
-
-    `masked` says that a tile may hide more than its positions and segments tell.
-    """
-    below = q.low[:, :, None], k.low[:, None, :]
-    above = q.high[:, :, None], k.high[:, None, :]
-    (q_low, k_low), (q_high, k_high) = below, above
-    some = (q_low <= q_high) & (k_low <= k_high)
-    every = q.alive[:, :, None] & k.alive[:, None, :]
-    if causal:
-        some, every = some & (k_low <= q_high), every & (k_high <= q_low)
-    if window is not None:
-        left, right = window
-        some &= (k_high >= q_low - left) & (k_low <= q_high + right)
-        every &= (k_low >= q_high - left) & (k_high <= q_low + right)
-    if q.first is not None:
-        some &= q.first[:, :, None] <= k.last[:, None, :]
-        some &= k.first[:, None, :] <= q.last[:, :, None]
-        every &= (q.first == q.last)[:, :, None] & (k.first == k.last)[:, None, :]
-        every &= q.first[:, :, None] == k.first[:, None, :]
-    if masked:
-        every = every & False
-    return some.astype(np.int32) + (some & every).astype(np.int32)
-
-
-class Axis(NamedTuple):
-    """Of every block along an axis, [B or 1, blocks]."""
-
-    low: Any  # positions
-    high: Any
-    alive: Any  # whether all of it is
-    first: Any = None  # segments
-    last: Any = None
-
-
-def axis_of(position: Any, alive: Any, segment: Any, block: int) -> Axis:
-    """`position`, `alive` and `segment` are [B or 1, blocks * block], or None."""
-    xp = np if isinstance(position, np.ndarray) else jnp
-    large = np.iinfo(np.int32).max
-
-    def split(x):
-        return x.reshape(x.shape[0], -1, block)
-
-    def ends(x):
-        if alive is None:
-            return split(x).min(-1), split(x).max(-1)
-        low = xp.where(alive, x, large)
-        high = xp.where(alive, x, -large)
-        return split(low).min(-1), split(high).max(-1)
-
-    low, high = ends(position)
-    all_alive = xp.ones_like(low, dtype=bool) if alive is None else split(alive).all(-1)
-    if segment is None:
-        return Axis(low, high, all_alive)
-    return Axis(low, high, all_alive, *ends(segment))
 
 
 def as_word_list(visited: Visits) -> Array:
