@@ -13,14 +13,14 @@ demo: $(VENV)/installed
 	$(VENV)/bin/softmax-jax run scalable_softmax --size demo --seeds 3
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(VENV)/installed
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow or not slow" $(ARGS)
 
 check-tpu: $(VENV)/installed
 	$(VENV)/bin/pip install --quiet --editable '.[tpu]'
-	$(VENV)/bin/python -m pytest -m "slow or not slow" tests/kernels
+	$(VENV)/bin/python -m pytest -n 2 -m "slow or not slow" tests/kernels
 
 check-gpu: $(VENV)/installed
 	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo \
