@@ -31,7 +31,7 @@ from softmax_jax.attention.kernels.prepare import (
     only_positions,
     without_unseen,
 )
-from softmax_jax.attention.kernels.tiles import reads_scores
+from softmax_jax.attention.kernels.tiles import Rows, reads_scores
 from softmax_jax.attention.kernels.twins import Constants
 from softmax_jax.attention.masks import Mask
 from softmax_jax.attention.operands import Operands
@@ -75,53 +75,14 @@ def mosaic_gpu(
     check(operands)
     from softmax_jax.attention.kernels.mosaic_gpu.fused import fused
 
-    t, s = operands.query.shape[3], operands.key.shape[4]
     static = offset if only_positions(operands) else None
     operands = without_unseen(operands, static)
-    n = key_count(operands, static)
-    c, normalizer = multiplied(operands, n, jnp.asarray(scale, jnp.float32))
-    check_rows(normalizer, n)
-    normalizer = normalizer.rows(n, jnp.zeros((1,) * 5), None)
-    normalizer = member_of(normalizer, known)
-    has_bias = operands.bias is not None
-    apart = has_bias or isinstance(normalizer, JUMPING)
-    tile, fold, rows, log_c = folded(
-        normalizer, c, scale, soft_cap, has_bias=apart, exact=False, known=known
-    )
-    if not has_bias:
-        rows.pop("bias", None)
-    if apart and soft_cap is None:
-        rows["score"], fold = rows["score"] * fold, jnp.ones((1,) * 5)
-    if log_c is not None:
-        rows = rows | {"log_c": log_c}
-    widths = [_width(operands.query.shape[4]), _width(operands.value.shape[3])]
-    tile = GpuTile(tile.tree, tile.leaves, tile.family, tile.capped, exact=False)
-    count = operations(tile)
-    pairs = has_bias or operands.mask.boolean is not None
-    small = count > HEAVY or pairs
-    problem = Problem(
-        tile=tile,
-        sight=Sight(operands.mask.causal, operands.mask.window, static, (t, s)),
-        blocks=Blocks(64, 64, 64) if small else BLOCKS[max(widths)],
-        light=count <= LIGHT and not pairs,
-        heavy=count > HEAVY,
-        pairs=pairs,
-        wide=sum(widths) > 256,
-        interpreted=interpreted,
-    )
-    q = (operands.query.astype(jnp.float32) * fold).astype(operands.query.dtype)
-    heads = operands.query.shape[1] * operands.query.shape[2]
-    queries, keys = problem.blocks.queries, problem.blocks.keys
-    x = Inputs(
-        q=_padded(_rows_first(q), queries, widths[0]),
-        k=_padded(_rows_first(operands.key.swapaxes(3, 4)), keys, widths[0]),
-        v=_padded(_rows_first(operands.value.swapaxes(3, 4)), keys, widths[1]),
-        bias=_pairs(operands.bias, heads, queries, keys),
-        numbers={name: _numbers(row, heads, t, queries) for name, row in rows.items()},
-    )
+    tile, fold, rows = _tile(operands, scale, soft_cap, static, known)
+    problem = _problem(operands, tile, static, interpreted=interpreted)
+    x = _inputs(problem, operands, fold, rows)
     places = Places() if static is not None else _places(problem, x, operands.mask)
+    t, group = operands.query.shape[3], operands.query.shape[1:3]
     o = fused(problem, x, places)[:, :t, :, : operands.value.shape[3]]
-    group = operands.query.shape[1:3]
     return jnp.moveaxis(o.reshape(*o.shape[:2], *group, -1), 1, 3)
 
 
@@ -149,6 +110,73 @@ def check_rows(normalizer: Normalizer, n: Array) -> None:
             f"{NAME} has no {type(normalizer).__name__}: what it selects depends on "
             "the order of the scores of a row"
         )
+
+
+def _tile(
+    operands: Operands,
+    scale: ArrayLike,
+    soft_cap: ArrayLike | None,
+    offset: int | None,
+    known: Constants,
+) -> tuple[GpuTile, Array, Rows]:
+    """A tile of scores, what queries are multiplied by, and the numbers of rows."""
+    n = key_count(operands, offset)
+    c, normalizer = multiplied(operands, n, jnp.asarray(scale, jnp.float32))
+    check_rows(normalizer, n)
+    normalizer = normalizer.rows(n, jnp.zeros((1,) * 5), None)
+    normalizer = member_of(normalizer, known)
+    has_bias = operands.bias is not None
+    apart = has_bias or isinstance(normalizer, JUMPING)
+    tile, fold, rows, log_c = folded(
+        normalizer, c, scale, soft_cap, has_bias=apart, exact=False, known=known
+    )
+    if not has_bias:
+        rows.pop("bias", None)
+    if apart and soft_cap is None:
+        rows["score"], fold = rows["score"] * fold, jnp.ones((1,) * 5)
+    if log_c is not None:
+        rows = rows | {"log_c": log_c}
+    tile = GpuTile(tile.tree, tile.leaves, tile.family, tile.capped, exact=False)
+    return tile, fold, rows
+
+
+def _problem(
+    operands: Operands, tile: GpuTile, offset: int | None, *, interpreted: bool
+) -> Problem:
+    """What is static of the call; sizes of blocks follow from what a score takes."""
+    query, value, mask = operands.query, operands.value, operands.mask
+    lengths = query.shape[3], operands.key.shape[4]
+    widths = _width(query.shape[4]), _width(value.shape[3])
+    count = operations(tile)
+    pairs = operands.bias is not None or mask.boolean is not None
+    small = count > HEAVY or pairs
+    return Problem(
+        tile=tile,
+        sight=Sight(mask.causal, mask.window, offset, lengths),
+        blocks=Blocks(64, 64, 64) if small else BLOCKS[max(widths)],
+        light=count <= LIGHT and not pairs,
+        heavy=count > HEAVY,
+        pairs=pairs,
+        wide=sum(widths) > 256,
+        interpreted=interpreted,
+    )
+
+
+def _inputs(problem: Problem, operands: Operands, fold: Array, rows: Rows) -> Inputs:
+    """Arrays in the layout of the kernels, as whole blocks."""
+    query = operands.query
+    key, value = (x.swapaxes(3, 4) for x in (operands.key, operands.value))
+    t, heads = query.shape[3], query.shape[1] * query.shape[2]
+    width, value_width = _width(query.shape[4]), _width(value.shape[4])
+    queries, keys = problem.blocks.queries, problem.blocks.keys
+    q = (query.astype(jnp.float32) * fold).astype(query.dtype)
+    return Inputs(
+        q=_padded(_rows_first(q), queries, width),
+        k=_padded(_rows_first(key), keys, width),
+        v=_padded(_rows_first(value), keys, value_width),
+        bias=_pairs(operands.bias, heads, queries, keys),
+        numbers={name: _numbers(row, heads, t, queries) for name, row in rows.items()},
+    )
 
 
 def _width(width: int) -> int:
