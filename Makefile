@@ -26,7 +26,8 @@ check-gpu: $(VENV)/installed
 	$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo \
 	"The kernels for GPUs need Python 3.12 or 3.13: make check-gpu PYTHON=python3.12"; exit 1; }
 	$(VENV)/bin/pip install --quiet --editable '.[gpu]'
-	JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest -m "slow or not slow" tests/kernels/test_gpu_*.py
+	JAX_PLATFORMS=cpu $(VENV)/bin/python -m pytest -n 2 -m "slow or not slow" \
+		tests/kernels/test_gpu_*.py
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests/test_lint.py
