@@ -119,15 +119,10 @@ def _compute(
     """The gradients of 64 queries."""
     group, head = lax.axis_index("group"), lax.axis_index("head")
     example, tile = where
-    first = (2 * tile + group) * call.ROWS
-    at = example, pl.ds(first, call.ROWS), head
-    q, do, here = (memory[name].at[group] for name in ("q", "do", "here"))
-    plgpu.copy_gmem_to_smem(x["q"].at[at], q, here)
-    plgpu.copy_gmem_to_smem(x["do"].at[at], do, here)
-    rows = scores.numbers(x["numbers"], example, head, first)
-    if any(problem.can_hide):
-        scores.lay_places(memory)
-    plgpu.barrier_wait(here)
+    names = "q", "do"
+    first, at, rows = scores.fetch_queries(problem, x, memory, where, names, "here")
+    q = memory["q"].at[group]
+    plgpu.barrier_wait(memory["here"].at[group])
 
     def step(j, carry, *, masked):
         block = scores.block_at(x, "query_list", head, tile, j) if masked else j

@@ -89,16 +89,10 @@ def _compute(
 ) -> None:
     """The outputs of 64 queries."""
     group, head = lax.axis_index("group"), lax.axis_index("head")
-    example, tile = where
-    first = (2 * tile + group) * call.ROWS
-    at = example, pl.ds(first, call.ROWS), head
-    q, q_here = memory["q"].at[group], memory["q_here"].at[group]
-    plgpu.copy_gmem_to_smem(x["q"].at[at], q, q_here)
-    rows = scores.numbers(x["numbers"], example, head, first)
-    if any(problem.can_hide):
-        scores.lay_places(memory)
+    first, at, rows = scores.fetch_queries(problem, x, memory, where, ("q",), "q_here")
     carry = _nothing(problem, rows, memory["v"].shape[2])
-    plgpu.barrier_wait(q_here)
+    q = memory["q"].at[group]
+    plgpu.barrier_wait(memory["q_here"].at[group])
 
     @pl.when(blocks.begin < blocks.end)
     def some():
@@ -114,7 +108,7 @@ def _compute(
 
     carry = call.walk(blocks, step, carry, can_hide=problem.can_hide)
     pl.when(group == 0)(lambda: call.turn(memory["turn"]))
-    _finish(problem, out, memory, carry, at, (example, head, at[1]))
+    _finish(problem, out, memory, carry, at, (where[0], head, at[1]))
 
 
 def _nothing(problem: Problem, rows: Rows, width: int) -> tuple[Array, ...]:

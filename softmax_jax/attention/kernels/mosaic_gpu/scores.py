@@ -52,6 +52,31 @@ def tile_of_queries(
     return tile, problem.sight.keys(first, 2 * call.ROWS, block)
 
 
+def fetch_queries(
+    problem: Problem,
+    x: dict[str, Any],
+    memory: dict[str, Any],
+    where: tuple[Any, Any],
+    names: tuple[str, ...],
+    barrier: str,
+) -> tuple[Any, tuple[Any, ...], Rows]:
+    """Which 64 queries a warpgroup has, as first and as index, and their numbers.
+
+    What is named of them is there when the barrier of the warpgroup says so.
+    """
+    (example, tile), head = where, lax.axis_index("head")
+    group = lax.axis_index("group")
+    first = (2 * tile + group) * call.ROWS
+    at = example, pl.ds(first, call.ROWS), head
+    for name in names:
+        to, here = memory[name].at[group], memory[barrier].at[group]
+        plgpu.copy_gmem_to_smem(x[name].at[at], to, here)
+    rows = numbers(x["numbers"], example, head, first)
+    if any(problem.can_hide):
+        lay_places(memory)
+    return first, at, rows
+
+
 def range_at(problem: Problem, ref: Any, tile: Any) -> Range:
     """A range that was computed outside."""
     at = call.either(ref.shape[0], lax.axis_index("example")), tile

@@ -182,16 +182,10 @@ def _compute(
     blocks: Range,
 ) -> None:
     """The outputs of 64 queries."""
-    group, head = lax.axis_index("group"), lax.axis_index("head")
-    example, tile = where
-    first = (2 * tile + group) * call.ROWS
-    at = example, pl.ds(first, call.ROWS), head
-    q, q_here = memory["q"].at[group], memory["q_here"].at[group]
-    plgpu.copy_gmem_to_smem(x["q"].at[at], q, q_here)
-    rows = scores.numbers(x["numbers"], example, head, first)
-    if any(problem.can_hide):
-        scores.lay_places(memory)
-    plgpu.barrier_wait(q_here)
+    group = lax.axis_index("group")
+    first, at, rows = scores.fetch_queries(problem, x, memory, where, ("q",), "q_here")
+    q = memory["q"].at[group]
+    plgpu.barrier_wait(memory["q_here"].at[group])
     scored = functools.partial(_scored, problem, x, memory, q, rows, first)
     walk = functools.partial(call.walk, can_hide=problem.can_hide)
 
