@@ -217,6 +217,20 @@ def remainder(i: Any, n: int) -> Any:
     return lax.rem(i, jnp.int32(n))
 
 
+def divide(compute: Callable[[], None], fetch: Callable[[], None]) -> None:
+    """Two warpgroups compute, with most of the registers, and the third fetches."""
+
+    @pl.when(lax.axis_index("group") < 2)
+    def most():
+        plgpu.set_max_registers(COMPUTE, action="increase")
+        compute()
+
+    @pl.when(lax.axis_index("group") == 2)
+    def few():
+        plgpu.set_max_registers(FETCH, action="decrease")
+        fetch()
+
+
 def run(
     body: Callable[..., None],
     name: str,

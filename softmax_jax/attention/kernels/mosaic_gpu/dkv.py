@@ -107,15 +107,10 @@ def _body(
             return scores.listed_range(x["key_range"], head, tile)
         return same
 
-    @pl.when(lax.axis_index("group") < 2)
-    def compute():
-        plgpu.set_max_registers(call.COMPUTE, action="increase")
-        _compute(problem, vectors, x, out, memory, tile, blocks)
-
-    @pl.when(lax.axis_index("group") == 2)
-    def fetch():
-        plgpu.set_max_registers(call.FETCH, action="decrease")
-        _fetch(x, memory, tile, blocks, problem.blocks.dkv)
+    call.divide(
+        lambda: _compute(problem, vectors, x, out, memory, tile, blocks),
+        lambda: _fetch(x, memory, tile, blocks, problem.blocks.dkv),
+    )
 
 
 def _fetch(

@@ -94,17 +94,13 @@ def _body(
         every = x["k"].shape[1] // problem.blocks.dq
         blocks = Range(0, every, every, every)
 
-    @pl.when(lax.axis_index("group") < 2)
-    def compute():
-        plgpu.set_max_registers(call.COMPUTE, action="increase")
-        _compute(problem, wanted, x, out, memory, (example, tile), blocks)
-
-    @pl.when(lax.axis_index("group") == 2)
     def fetch():
-        plgpu.set_max_registers(call.FETCH, action="decrease")
         head = lax.axis_index("head")
         at = functools.partial(scores.block_at, x, "query_list", head, tile)
         call.fetch_keys(x, memory, example, blocks, problem.blocks.dq, at)
+
+    here = example, tile
+    call.divide(lambda: _compute(problem, wanted, x, out, memory, here, blocks), fetch)
 
 
 def _compute(

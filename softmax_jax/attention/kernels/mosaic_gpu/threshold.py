@@ -80,15 +80,11 @@ def _body(problem: Problem, x: Any, out: Any, memory: Any) -> None:
     example = lax.axis_index("example")
     tile, blocks = scores.tile_of_queries(problem, x, problem.blocks.forward)
 
-    @pl.when(lax.axis_index("group") < 2)
-    def compute():
-        plgpu.set_max_registers(call.COMPUTE, action="increase")
-        _compute(problem, x, out, memory, (example, tile), blocks)
-
-    @pl.when(lax.axis_index("group") == 2)
-    def fetch():
-        plgpu.set_max_registers(call.FETCH, action="decrease")
-        _fetch(x, out, memory, (example, tile), blocks, problem.blocks.forward)
+    here, block = (example, tile), problem.blocks.forward
+    call.divide(
+        lambda: _compute(problem, x, out, memory, here, blocks),
+        lambda: _fetch(x, out, memory, here, blocks, block),
+    )
 
 
 def _fetch(
