@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Shaped
 
 from softmax_jax.attention.arrange import arrange, check_operands
+from softmax_jax.attention.kernels.prepare import is_bounded
 from softmax_jax.attention.kernels.twins import constants
 from softmax_jax.attention.operands import Operands
 from softmax_jax.attention.partition import Partition
@@ -133,6 +134,7 @@ def dot_product_attention(
             return_weights,
             return_stats,
             known=constants(normalizer),
+            bounded=is_bounded(normalizer, query_scale, logits_soft_cap, bias),
         )
         if partition is None:
             check_whole(implementation)

@@ -28,8 +28,10 @@ class Plan:
     offset: int | None
     return_weights: bool
     return_stats: bool
-    # What is known of the normalizer before its parameters become arrays.
+    # What is known of the normalizer before its parameters become arrays; whether its
+    # log weights are known to be small.
     known: Constants = ()
+    bounded: bool = False
 
     def __post_init__(self) -> None:
         if self.implementation == "reference":
@@ -56,7 +58,12 @@ class Plan:
         """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
         if self.implementation == "mosaic_tpu":
             output = mosaic_tpu(
-                operands, scale, soft_cap, offset=self.offset, known=self.known
+                operands,
+                scale,
+                soft_cap,
+                offset=self.offset,
+                known=self.known,
+                bounded=self.bounded,
             )
             return output, None, None
         if self.implementation == "mosaic_gpu":

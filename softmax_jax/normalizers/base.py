@@ -7,6 +7,7 @@ are written here, once.
 
 import abc
 import functools
+import math
 from typing import ClassVar, NamedTuple, dataclass_transform
 
 import jax
@@ -143,6 +144,13 @@ class Ratio(Normalizer):
     def log_constant(self) -> ArrayLike | None:
         """log c, a mass that belongs to no key; None is c = 0."""
         return None
+
+    def bound(self, largest: float) -> ArrayLike:
+        """What |log w(z)| is at most where |z| <= largest, which may be infinite.
+
+        Where that is a small number, fused kernels look for no maximum.
+        """
+        return math.inf
 
     def solve(self, z: Rows, visible: Visible) -> Level:
         log_w = rows.hide(self.log_weight(z), visible, -jnp.inf)

@@ -21,6 +21,9 @@ class Softmax(Ratio):
     def log_weight(self, z: Array) -> Array:
         return z / self.temperature
 
+    def bound(self, largest: float) -> ArrayLike:
+        return largest / self.temperature
+
 
 def softmax(
     x: ArrayLike,

@@ -26,6 +26,9 @@ class Softmax1(Ratio):
     def log_constant(self) -> ArrayLike:
         return self.sink
 
+    def bound(self, largest: float) -> ArrayLike:
+        return largest
+
 
 def softmax1(
     x: ArrayLike,

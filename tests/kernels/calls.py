@@ -14,6 +14,7 @@ from jax.experimental.pallas import tpu as pltpu
 import softmax_jax as sj
 from softmax_jax.attention.arrange import arrange
 from softmax_jax.attention.kernels.mosaic_tpu.attend import mosaic_tpu
+from softmax_jax.attention.kernels.prepare import is_bounded
 from softmax_jax.catalogue import parse_query_scale
 
 NOTHING = dict.fromkeys(
@@ -46,9 +47,8 @@ def by_kernels(
     if query_scale is not None:
         query_scale = parse_query_scale(query_scale)
     options = NOTHING | {"is_causal": False} | options
-    operands, offset = arrange(
-        q, k, v, bias, mask, sj.parse(normalizer), query_scale, **options
-    )
+    normalizer = sj.parse(normalizer)
+    operands, offset = arrange(q, k, v, bias, mask, normalizer, query_scale, **options)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     o = mosaic_tpu(
         operands,
@@ -56,6 +56,7 @@ def by_kernels(
         cap,
         offset=offset,
         known=known,
+        bounded=is_bounded(normalizer, query_scale, cap, bias),
         blocks=(128, 128),
         generation=generation,
     )

@@ -6,6 +6,8 @@ folded too, with log 2.
 """
 
 import dataclasses
+import math
+import numbers
 from typing import Any
 
 import jax
@@ -24,8 +26,31 @@ from softmax_jax.attention.kernels.twins import (
 )
 from softmax_jax.attention.masks import Mask
 from softmax_jax.attention.operands import Operands
-from softmax_jax.normalizers.base import Normalizer
-from softmax_jax.query_scales.base import Seen
+from softmax_jax.normalizers.base import Normalizer, Ratio
+from softmax_jax.query_scales.base import QueryScale, Seen
+
+# e^60 weights of as many keys as there will be can be added in float32, and e^-60 is
+# not lost in it.
+LARGEST_LOG_WEIGHT = 60.0
+
+
+def is_bounded(
+    normalizer: Normalizer,
+    query_scale: QueryScale | None,
+    soft_cap: ArrayLike | None,
+    bias: Array | None,
+) -> bool:
+    """Whether log weights are known to be so small that no maximum need be taken off.
+
+    Asked before parameters and the soft-cap become arrays.
+    """
+    if not isinstance(normalizer, Ratio):
+        return False
+    multiplied = type(normalizer).multiplier is not Normalizer.multiplier
+    free = multiplied or query_scale is not None or bias is not None
+    capped = isinstance(soft_cap, numbers.Real) and not free
+    bound = normalizer.bound(float(soft_cap) if capped else math.inf)
+    return isinstance(bound, numbers.Real) and abs(bound) <= LARGEST_LOG_WEIGHT
 
 
 def only_positions(operands: Operands) -> bool:
@@ -116,6 +141,7 @@ def folded(
     soft_cap: ArrayLike | None,
     *,
     known: Constants = (),
+    bounded: bool = False,
     has_bias: bool,
     exact: bool,
 ) -> tuple[Tile, Array, dict[str, Array], Array | None]:
@@ -140,7 +166,7 @@ def folded(
         log_c = None if log_c is None else log_c * LOG2_E
     leaves, tree = jax.tree.flatten(normalizer)
     rows = {str(i): leaf for i, leaf in enumerate(leaves)}
-    tile = Tile(tree, len(leaves), family, soft_cap is not None, exact)
+    tile = Tile(tree, len(leaves), family, soft_cap is not None, exact, bounded)
     fold = jnp.asarray(scale, jnp.float32).reshape((1,) * 5)
     if soft_cap is not None:
         cap = jnp.asarray(soft_cap, jnp.float32).reshape((1,) * 5)

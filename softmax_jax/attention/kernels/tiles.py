@@ -5,7 +5,8 @@ A tile of products s = q.k becomes scores, weights W and masses M:
     z = a * (tanh s or s) + b * bias,   (W, M) = weigh(z, shift)
 
 `shift` is what is known of a row before it is weighed: the largest log weight of a
-ratio, the threshold tau of a threshold normalizer, nothing if weights are elementwise.
+ratio, or 0 where it is bounded; the threshold tau of a threshold normalizer; nothing if
+weights are elementwise.
 With W and M, and cotangents of the two that a row makes of those of its output, every
 family has the same derivative; it is taken of the member's own methods, here.
 """
@@ -41,6 +42,7 @@ class Tile:
     family: type[Normalizer]
     capped: bool = False
     exact: bool = True  # False where weights are rounded to bfloat16
+    bounded: bool = False  # log weights are small enough to have the shift 0
 
     @property
     def unit(self) -> float:
@@ -53,8 +55,17 @@ class Tile:
         return self.family is not Elementwise
 
     @property
-    def has_maximum(self) -> bool:
+    def is_ratio(self) -> bool:
         return self.family in (Ratio, Twin)
+
+    @property
+    def has_maximum(self) -> bool:
+        """Whether the shift of a row is found while it is weighed."""
+        return self.is_ratio and not self.bounded
+
+    def constant_shift(self, log_c: Array | None) -> Array | None:
+        """The shift of rows that are bounded; None is 0."""
+        return None if log_c is None or self.has_maximum else jnp.maximum(log_c, 0)
 
     def normalizer(self, rows: Rows) -> Any:
         return self.tree.unflatten([rows[str(i)] for i in range(self.leaves)])
@@ -99,7 +110,7 @@ class Tile:
         return normalizer.rounded(log_w, z, shift)
 
     def share(
-        self, log_w: Array, z: Array, shift: Array, rows: Rows
+        self, log_w: Array, z: Array, shift: ArrayLike, rows: Rows
     ) -> tuple[Array, Array]:
         """W and M of a ratio in units of e^shift; one array if they are the same."""
         normalizer = self.normalizer(rows)
@@ -121,9 +132,9 @@ class Tile:
     ) -> tuple[Array, Array]:
         """W and M; what is not visible is neither weighed nor differentiated."""
         z = hide(z, visible, 0.0)
-        if self.has_maximum:
+        if self.is_ratio:
             log_w = hide(self.log_weight(z, rows), visible, LOWEST)
-            weight, mass = self.share(log_w, z, shift, rows)
+            weight, mass = self.share(log_w, z, 0.0 if shift is None else shift, rows)
             if visible is None or weight is mass:
                 return weight, mass
             return hide(weight, visible, 0.0), hide(mass, visible, 0.0)

@@ -28,6 +28,7 @@ from softmax_jax.attention.kernels.mosaic_tpu.schedule import (
     Schedule,
     schedules,
 )
+from softmax_jax.attention.kernels.prepare import is_bounded
 from softmax_jax.attention.kernels.twins import constants
 from softmax_jax.errors import UserError
 from softmax_jax.evidence.laboratory.normalizer_file import find_normalizer, one_line
@@ -232,6 +233,7 @@ def _ours(program: Program) -> Callable:
             cap,
             offset=offset,
             known=constants(normalizer),
+            bounded=is_bounded(normalizer, None, cap, None),
             blocks=blocks,
             generation=program.target,
         )

@@ -30,6 +30,7 @@ def mosaic_tpu(
     *,
     offset: int | None,
     known: Constants = (),
+    bounded: bool = False,
     blocks: tuple[int, int] | None = None,
     generation: str | None = None,
 ) -> Array:
@@ -37,8 +38,9 @@ def mosaic_tpu(
 
     `offset` is that of the first query where it is static and no position is unusual.
     `known` is what `constants` says of the normalizer before its parameters became
-    arrays. `blocks` are queries and keys per tile, multiples of 128, and `generation`
-    the chips' ("v6e"): by default, what suits those in use.
+    arrays, and `bounded` what `is_bounded` does. `blocks` are queries and keys per
+    tile, multiples of 128, and `generation` the chips' ("v6e"): by default, what suits
+    those in use.
     """
     check(operands)
     t, s = operands.query.shape[3], operands.key.shape[4]
@@ -59,6 +61,7 @@ def mosaic_tpu(
         scale,
         soft_cap,
         known=known,
+        bounded=bounded,
         has_bias=operands.bias is not None,
         exact=operands.query.dtype == jnp.float32,
     )

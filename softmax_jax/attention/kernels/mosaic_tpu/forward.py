@@ -60,9 +60,10 @@ def forward(
 ) -> Solved:
     """Outputs [B, K, G, T, V], the shift and the mass of every row [B, K, G, 1, T].
 
-    `q` is folded already. `shift` is the threshold of every row, for a threshold
-    normalizer; `slopes` weighs with psi' instead of psi, in the tiles that are
-    `active`, [B, K, G, rows, columns]. Without `keep` there are outputs alone.
+    `q` is folded already. `shift` is that of every row where it is known: a threshold,
+    or that of a bounded ratio (None is 0). `slopes` weighs with psi' instead of psi, in
+    the tiles that are `active`, [B, K, G, rows, columns]. Without `keep` there are
+    outputs alone.
     """
     tile, blocks = problem.tile, problem.blocks
     v = jnp.swapaxes(x.v, -1, -2)
@@ -194,14 +195,14 @@ class Kernel:
         """Nothing seen yet, but the constant mass."""
         refs["acc"][...] = jnp.zeros_like(refs["acc"])
         lay_upright(refs)
-        if "log_c" in refs:
-            log_c = upright(refs["log_c"][...])
-            refs["m"][...] = jnp.maximum(log_c, self.tile.least)
-            refs["l"][...] = self.tile.exp(log_c - refs["m"][...])
-            return
+        log_c = upright(refs["log_c"][...]) if "log_c" in refs else None
+        shift = refs.get("up shift")
         if self.tile.has_maximum:
-            refs["m"][...] = jnp.full_like(refs["m"], self.tile.least)
-        if self.tile.has_mass:
+            shift, least = refs["m"], jnp.full_like(refs["m"], self.tile.least)
+            shift[...] = least if log_c is None else jnp.maximum(log_c, least)
+        if log_c is not None and shift is not None:
+            refs["l"][...] = self.tile.exp(log_c - shift[...])
+        elif self.tile.has_mass:
             refs["l"][...] = jnp.zeros_like(refs["l"])
 
     def step(self, refs: dict[str, Any], *, masked: bool) -> None:

@@ -58,7 +58,8 @@ def _forward(
     folded = x._replace(q=q)
     if problem.tile.family is Threshold:
         return *threshold(problem, folded, places, keep=keep), q
-    return forward(problem, folded, places, keep=keep), None, q
+    shift = problem.tile.constant_shift(x.log_c)
+    return forward(problem, folded, places, shift, keep=keep), None, q
 
 
 def _fwd(problem: Problem, x: Any, places: Any) -> tuple[Array, Kept]:
@@ -108,7 +109,7 @@ def _row_cotangents(
 ) -> tuple[Array, Array | None, Array | None]:
     """Those of sum W v, of the mass, and of log c."""
     mass, shift = kept.mass, kept.shift
-    if mass is None or shift is None:
+    if mass is None:
         return do, None, None
     if problem.tile.family is Threshold:
         active = None if kept.support is None else kept.support.of(problem.blocks)
@@ -123,7 +124,7 @@ def _row_cotangents(
     # common cancels along a row.
     d_mass = -_products(kept.o, scaled)
     d_log_c = None
-    if kept.x.log_c is not None:
+    if kept.x.log_c is not None and shift is not None:
         d_log_c = d_mass * problem.tile.exp(kept.x.log_c - shift)
     return scaled, d_mass, d_log_c
 
