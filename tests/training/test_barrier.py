@@ -12,23 +12,26 @@ from softmax_jax.training.barrier import barrier
 
 PROGRAM = """
 import os, sys, time
+from pathlib import Path
 import jax
 from softmax_jax.errors import UserError
 from softmax_jax.training.barrier import barrier
-rank, port = int(sys.argv[1]), sys.argv[2]
+rank, port, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 jax.distributed.initialize("localhost:" + port, 2, rank)
-start = time.monotonic()
-time.sleep(rank)
+if rank == 1:
+    time.sleep(1)
+    (folder / "came").touch()
 barrier("start", 60)
 barrier("start", 60)
-print("waited", rank, time.monotonic() - start > 0.9, flush=True)
+print("waited", rank, (folder / "came").exists(), flush=True)
 if rank == 1:
     try:
         barrier("end", 0.5)
     except UserError as error:
         print(error, flush=True)
-else:
-    time.sleep(3)
+    (folder / "left").touch()
+while not (folder / "left").exists():
+    time.sleep(0.1)
 os._exit(0)
 """
 
@@ -41,13 +44,13 @@ def test_one_process_waits_for_nobody():
 
 
 @pytest.mark.slow
-def test_two_processes_wait_and_one_that_is_alone_gets_one_sentence():
+def test_two_processes_wait_and_one_that_is_alone_gets_one_sentence(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(rank), port],
+            [sys.executable, "-c", PROGRAM, str(rank), port, str(tmp_path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
