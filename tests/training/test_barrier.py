@@ -59,7 +59,7 @@ def test_two_processes_wait_and_one_that_is_alone_gets_one_sentence(tmp_path):
         for rank in range(2)
     ]
     try:
-        first, second = (p.communicate(timeout=60)[0] for p in processes)
+        first, second = (p.communicate(timeout=600)[0] for p in processes)
     finally:
         for process in processes:
             process.kill()

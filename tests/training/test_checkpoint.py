@@ -289,7 +289,7 @@ def test_two_processes_find_damage_together(tmp_path):
         for index in range(2)
     ]
     try:
-        printed = [process.communicate(timeout=100) for process in processes]
+        printed = [process.communicate(timeout=600) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -63,7 +63,7 @@ def launch(folder, processes, recipe="lm", tiny=LM):
 def finish(running):
     """Exit codes and what was printed, by process."""
     try:
-        printed = [process.communicate(timeout=120)[0] for process in running]
+        printed = [process.communicate(timeout=600)[0] for process in running]
     finally:
         for process in running:
             process.kill()
