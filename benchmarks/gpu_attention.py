@@ -1,72 +1,66 @@
 """Attention on a Hopper GPU: time, TFLOP/s, error and memory, beside its peers.
 
-    python -m benchmarks.gpu_attention --lengths 512 4096 16384 --widths 64 128 256
+    python -m benchmarks.gpu_attention --out gpu_attention
 
-works through 16,384 tokens of hidden size 2048 in bfloat16, forward and backward, in
-one process, every normalizer and every peer that is installed: cuDNN and XLA through
-`jax.nn`, tokamax, and of PyTorch scaled_dot_product_attention, FlexAttention and
-AdaSplash. Times are medians over kernels' own times on the device (CUPTI, or CUDA
-events under PyTorch), without launches. A product of T x S scores of width d counts as
-2 T S d operations, two forward and five backward, half of them if causal; the error is
-that of the outputs of one head to the reference in float32, over its largest number.
+Rows of the catalogue and every peer that is installed (cuDNN and XLA through `jax.nn`,
+tokamax, and of PyTorch scaled_dot_product_attention, FlexAttention and AdaSplash), of
+16,384 tokens of hidden size 2048 in bfloat16, forward and backward, in one process. By
+default what matters most, which is 4096 tokens at all widths, and entmax at 4k, 16k
+and 64k; with `--all`, lengths of 512 to 16k and more rows.
 
-`--dry-run` compiles all of it for sm_90a with no GPU at hand, as far as that goes.
+Times are medians of kernels' own times on the device (CUPTI; CUDA events under
+PyTorch). A product of T x S scores of width d counts as 2 T S d operations, two forward
+and five backward, half of them if causal. The error is that of the outputs of one head
+to the reference in float32, over its largest number. After every measurement OUT.json
+and OUT.md are written, so that a run that is cut off leaves what it has found; one that
+begins again with the same OUT goes on from there.
+
+`--dry-run` compiles causal kernels of all widths for sm_90a with no GPU at hand, each
+once; with `--all`, the others too. It writes OUT-dry.json and OUT-dry.md.
 """
 
 import argparse
 import dataclasses
 import functools
+import json
+import os
 import statistics
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 import softmax_jax as sj
 from benchmarks import gpu_target
+from benchmarks.gpu_peers import HIDDEN, TOKENS, Attend, Contestant, Shape, everybody
+from softmax_jax.training.progress import progress_bar
 
-TOKENS, HIDDEN = 16_384, 2048
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16_384)
-WIDTHS = (64, 128, 256)
+LONG = (4096, 16_384, 65_536)
+WIDTHS = (128, 64, 256)
 ROWS = (
     "softmax",
-    "ssmax",
-    "softmax1",
+    "sigmoid",
+    "relu_power",
     "sigsoftmax",
     "softpick",
+    "softmax1+cap",
+    "entmax15",
+)
+MORE_ROWS = (
+    "ssmax",
+    "softmax1",
     "logistic_softmax",
     "relu",
-    "relu_power",
-    "sigmoid",
-    "entmax15",
     "sparsemax",
+    "entmax(alpha=1.25)",
+    "multimax",
 )
 REPEATS = 20
-# Heads of one example that are compared with the reference.
-COMPARED = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """[batch, length, heads, width] of 16,384 tokens and 2048 channels."""
-
-    length: int
-    width: int
-    causal: bool
-
-    @property
-    def dimensions(self) -> tuple[int, int, int, int]:
-        batch, heads = max(TOKENS // self.length, 1), HIDDEN // self.width
-        return batch, self.length, heads, self.width
-
-    def operations(self, products: int) -> float:
-        batch, length, heads, width = self.dimensions
-        share = 0.5 if self.causal else 1.0
-        return 2.0 * products * batch * heads * length**2 * width * share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,34 +69,27 @@ class Figures:
 
     forward: float
     both: float
-    error: float | None
-    mib: float | None
+    error: float
+    mib: float
 
 
-Attend = Callable[[Array, Array, Array], Array]
-
-
-def contestants(shape: Shape) -> Iterator[tuple[str, str, Attend]]:
-    """Name, the row that it computes, and how, of what runs under JAX."""
-    causal = shape.causal
-    for row in ROWS:
-        ours = functools.partial(
-            sj.dot_product_attention,
-            normalizer=row,
-            is_causal=causal,
-            implementation="mosaic_gpu",
-        )
-        yield f"ours {row}", row, ours
-    for name in ("cudnn", "xla"):
-        theirs = functools.partial(
-            jax.nn.dot_product_attention, is_causal=causal, implementation=name
-        )
-        yield f"jax.nn {name}", "softmax", theirs
-    if find_spec("tokamax") is not None:
-        import tokamax
-
-        theirs = functools.partial(tokamax.dot_product_attention, is_causal=causal)
-        yield "tokamax", "softmax", theirs
+def shapes(arguments: argparse.Namespace) -> list[tuple[Shape, tuple[str, ...]]]:
+    """What is measured, what matters most first, and the rows of it."""
+    rows = ROWS + MORE_ROWS if arguments.all else ROWS
+    lengths = LENGTHS if arguments.all else (4096,)
+    lengths = (max(lengths),) if arguments.dry_run else lengths
+    few = arguments.dry_run and not arguments.all
+    found = [
+        (Shape(length, width, causal), rows)
+        for width in arguments.widths
+        for causal in ((True,) if few else (True, False))
+        for length in sorted(lengths, reverse=True)
+    ]
+    if not arguments.dry_run:
+        sparse = ("softmax", "entmax15")
+        long = [(Shape(length, 128, True), sparse) for length in LONG]
+        found += [x for x in long if x[0] not in [shape for shape, _ in found]]
+    return found
 
 
 def with_gradients(attend: Attend) -> Callable[..., Any]:
@@ -113,65 +100,27 @@ def with_gradients(attend: Attend) -> Callable[..., Any]:
     return both
 
 
-def measured(shape: Shape, row: str, attend: Attend, operands: list[Array]) -> Figures:
+def measured(shape: Shape, contestant: Contestant) -> Figures:
     """On the device, with its outputs compared."""
     from jax.experimental.mosaic.gpu import profiler
 
-    *qkv, _ = operands
-    programs = [
-        jax.jit(attend).lower(*qkv).compile(),
-        jax.jit(with_gradients(attend)).lower(*operands).compile(),
-    ]
+    draw = functools.partial(jax.random.normal, dtype=jnp.bfloat16)
+    keys = jax.random.split(jax.random.key(0), 4)
+    *qkv, do = (draw(key, shape.dimensions) for key in keys)
+    attend = contestant.attend
+    forward = jax.jit(attend).lower(*qkv).compile()
+    both = jax.jit(with_gradients(attend)).lower(*qkv, do).compile()
     times = []
-    for program, arguments in zip(programs, (qkv, operands), strict=True):
+    for program, arguments in ((forward, qkv), (both, [*qkv, do])):
         jax.block_until_ready(program(*arguments))
         _, runs = profiler.measure(program, iterations=REPEATS)(*arguments)
         times.append(statistics.median(runs))
-    mib = programs[1].memory_analysis().temp_size_in_bytes / 2**20
-    return Figures(*times, error(shape, row, programs[0](*qkv), qkv), mib)
+    mib = both.memory_analysis().temp_size_in_bytes / 2**20
+    head = [np.asarray(x[0, :, 0].astype(jnp.float32)) for x in (forward(*qkv), *qkv)]
+    return Figures(*times, error(shape, contestant.row, *head), mib)
 
 
-def error(shape: Shape, row: str, output: Array, qkv: list[Array]) -> float:
-    """Of a head, to the reference in float32."""
-    part = [x[:1, :, :COMPARED].astype(jnp.float32) for x in qkv]
-    expected = sj.dot_product_attention(
-        *part, normalizer=row, is_causal=shape.causal, implementation="chunked"
-    )
-    found = np.asarray(output[:1, :, :COMPARED], np.float32)
-    largest = np.abs(np.asarray(expected)).max()
-    return float(np.abs(found - np.asarray(expected)).max() / largest)
-
-
-def torch_contestants(shape: Shape) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """What runs under PyTorch, on [batch, heads, length, width]."""
-    if find_spec("torch") is None:
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        return
-    sdpa = torch.nn.functional.scaled_dot_product_attention
-    yield "torch SDPA", functools.partial(sdpa, is_causal=shape.causal)
-    from torch.nn.attention import flex_attention as flex
-
-    block_mask = None
-    if shape.causal:
-        length = shape.length
-        block_mask = flex.create_block_mask(
-            lambda b, h, i, j: i >= j, None, None, length, length
-        )
-    compiled = torch.compile(flex.flex_attention)
-    yield "FlexAttention", functools.partial(compiled, block_mask=block_mask)
-    if find_spec("adasplash") is not None:
-        import adasplash
-
-        yield (
-            "AdaSplash 1.5",
-            functools.partial(adasplash.adasplash, alpha=1.5, is_causal=shape.causal),
-        )
-
-
-def torch_measured(shape: Shape, attend: Callable[..., Any]) -> Figures:
+def torch_measured(shape: Shape, contestant: Contestant) -> Figures:
     """By CUDA events."""
     import torch
 
@@ -181,14 +130,16 @@ def torch_measured(shape: Shape, attend: Callable[..., Any]) -> Figures:
     q, k, v = (make(requires_grad=True) for _ in "qkv")
     do = make()
 
-    def both() -> None:
-        attend(q, k, v).backward(do)
-
-    def forward() -> None:
+    def forward() -> Any:
         with torch.no_grad():
-            attend(q, k, v)
+            return contestant.attend(q, k, v)
 
-    times = []
+    def both() -> Any:
+        q.grad = k.grad = v.grad = None
+        contestant.attend(q, k, v).backward(do)
+
+    times, before = [], torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
     for run in (forward, both):
         seconds = []
         for _ in range(REPEATS + 3):
@@ -199,75 +150,129 @@ def torch_measured(shape: Shape, attend: Callable[..., Any]) -> Figures:
             torch.cuda.synchronize()
             seconds.append(start.elapsed_time(end))
         times.append(statistics.median(seconds[3:]))
-    return Figures(*times, None, torch.cuda.max_memory_allocated() / 2**20)
+    mib = (torch.cuda.max_memory_allocated() - before) / 2**20
+    head = [x[0, 0].detach().float().cpu().numpy() for x in (forward(), q, k, v)]
+    return Figures(*times, error(shape, contestant.row, *head), mib)
 
 
-def dry_run(attend: Attend, shape: Shape) -> str:
-    """Compiles for a GPU that is not here, and says how far that went."""
+def error(shape: Shape, row: str, output: Any, q: Any, k: Any, v: Any) -> float:
+    """Of a head, to the reference in float32, by blocks."""
+    name, *options = row.split("+")
+    operands = [jnp.asarray(x)[None, :, None] for x in (q, k, v)]
+    expected = sj.dot_product_attention(
+        *operands,
+        normalizer=name,
+        is_causal=shape.causal,
+        logits_soft_cap=50.0 if "cap" in options else None,
+        implementation="chunked",
+    )
+    expected = np.asarray(expected)[0, :, 0]
+    return float(np.abs(output - expected).max() / np.abs(expected).max())
+
+
+def compiled(shape: Shape, contestant: Contestant) -> dict[str, Any]:
+    """For a GPU that is not here."""
     one = gpu_target.sharding()
-    x = jax.ShapeDtypeStruct(shape.dimensions, jnp.bfloat16, sharding=one)
-    program = jax.jit(with_gradients(attend)).lower(x, x, x, x).compile()
-    mib = program.memory_analysis().temp_size_in_bytes / 2**20
-    return f"compiled, {mib:.0f} MiB beside operands"
+    x: Any = jax.ShapeDtypeStruct(shape.dimensions, jnp.bfloat16, sharding=one)
+    both = with_gradients(contestant.attend)
+    program = jax.jit(both).lower(x, x, x, x).compile()
+    return {"mib": program.memory_analysis().temp_size_in_bytes / 2**20}
 
 
-def line(name: str, shape: Shape, found: Figures) -> str:
+def found(shape: Shape, contestant: Contestant, *, dry: bool) -> dict[str, Any]:
+    """What is written down of a contestant; what it cannot do is its own sentence."""
+    result: dict[str, Any] = dataclasses.asdict(shape) | {"name": contestant.name}
+    start = time.perf_counter()
+    measure = torch_measured if contestant.torch else measured
+    try:
+        if dry:
+            result |= compiled(shape, contestant)
+        else:
+            result |= dataclasses.asdict(measure(shape, contestant))
+    except Exception as reason:
+        # A peer that fails is a line of the table.
+        lines = str(reason).splitlines() or [type(reason).__name__]
+        result["failed"] = lines[0][:120]
+    return result | {"seconds": round(time.perf_counter() - start, 1)}
+
+
+def line(result: dict[str, Any]) -> str:
     """A row of the table; the backward pass is what both take, less the forward."""
-    speed = [
-        shape.operations(products) / milliseconds / 1e9
-        for products, milliseconds in (
-            (2, found.forward),
-            (5, found.both - found.forward),
-        )
+    name = result["name"]
+    if "failed" in result:
+        return f"| {name} | {result['failed']} |"
+    if "forward" not in result:
+        return f"| {name} | compiled | | | | | {result['mib']:.0f} |"
+    shape = Shape(result["length"], result["width"], result["causal"])
+    forward, backward = result["forward"], result["both"] - result["forward"]
+    speeds = [
+        shape.operations(products) / milliseconds / 1e9 if milliseconds > 0 else 0
+        for products, milliseconds in ((2, forward), (5, backward))
     ]
-    accuracy = "-" if found.error is None else f"{found.error:.1e}"
-    memory = "-" if found.mib is None else f"{found.mib:.0f}"
     return (
-        f"| {name} | {found.forward:.3f} | {speed[0]:.0f} | "
-        f"{found.both - found.forward:.3f} | {speed[1]:.0f} | {accuracy} | {memory} |"
+        f"| {name} | {forward:.3f} | {speeds[0]:.0f} | {backward:.3f} | "
+        f"{speeds[1]:.0f} | {result['error']:.1e} | {result['mib']:.0f} |"
     )
 
 
-def table(shape: Shape, *, dry: bool) -> None:
-    kind = "causal" if shape.causal else "full"
-    print(f"\nT = {shape.length}, width {shape.width}, {kind}, {shape.dimensions}\n")
-    print("| | forward ms | TFLOP/s | backward ms | TFLOP/s | error | MiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
-    keys = jax.random.split(jax.random.key(0), 4)
-    operands = []
-    if not dry:
-        draw = functools.partial(jax.random.normal, dtype=jnp.bfloat16)
-        operands = [draw(key, shape.dimensions) for key in keys]
-    for name, row, attend in contestants(shape):
-        try:
-            if dry:
-                print(f"| {name} | {dry_run(attend, shape)} |", flush=True)
-            else:
-                found = measured(shape, row, attend, operands)
-                print(line(name, shape, found), flush=True)
-        except (NotImplementedError, RuntimeError, ValueError) as reason:
-            print(f"| {name} | {str(reason).splitlines()[0][:100]} |", flush=True)
-    for name, theirs in () if dry else torch_contestants(shape):
-        print(line(name, shape, torch_measured(shape, theirs)), flush=True)
+def written(out: Path, results: list[dict[str, Any]]) -> None:
+    """OUT.json, and OUT.md with a table of every shape."""
+    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    device = jax.devices()[0].device_kind
+    text = [
+        f"jax {jax.__version__}, {device}, {TOKENS} tokens, hidden size {HIDDEN}, "
+        f"bfloat16, {time.strftime('%Y-%m-%d')}"
+    ]
+    shape = None
+    for result in results:
+        new = Shape(result["length"], result["width"], result["causal"])
+        if new != shape:
+            shape, kind = new, "causal" if new.causal else "full"
+            text += ["", f"T = {new.length}, width {new.width}, {kind}", ""]
+            text += ["| | forward ms | TFLOP/s | backward ms | TFLOP/s | error | MiB |"]
+            text += ["|---|---:|---:|---:|---:|---:|---:|"]
+        text.append(line(result))
+    out.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    out, dry = arguments.out, arguments.dry_run
+    if dry:
+        out = out.with_name(f"{out.name}-dry")
+    results = []
+    if out.with_suffix(".json").exists() and not dry:
+        results = json.loads(out.with_suffix(".json").read_text())
+    done = {(x["length"], x["width"], x["causal"], x["name"]) for x in results}
+    todo = [
+        (shape, contestant)
+        for shape, rows in shapes(arguments)
+        for contestant in everybody(shape, rows)
+        if (*dataclasses.astuple(shape), contestant.name) not in done
+    ]
+    with progress_bar(len(todo), "compiled" if dry else "measured") as bar:
+        for shape, contestant in todo:
+            results.append(found(shape, contestant, dry=dry))
+            written(out, results)
+            bar.update(length=shape.length, width=shape.width, last=contestant.name)
+    print(out.with_suffix(".md").read_text())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lengths", nargs="+", type=int, default=list(LENGTHS))
+    parser.add_argument("--out", type=Path, default=Path("gpu_attention"))
     parser.add_argument("--widths", nargs="+", type=int, default=list(WIDTHS))
+    parser.add_argument("--all", action="store_true", help="all lengths, more rows")
     parser.add_argument("--dry-run", action="store_true")
     arguments = parser.parse_args()
     if arguments.dry_run and gpu_target.missing():
         raise SystemExit(gpu_target.missing())
+    # PyTorch needs memory of the same GPU.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if not arguments.dry_run and jax.default_backend() != "gpu":
         raise SystemExit(
             "There is no GPU here; --dry-run compiles for one all the same."
         )
-    print(f"jax {jax.__version__}, {TOKENS} tokens, hidden size {HIDDEN}, bfloat16")
-    for width in arguments.widths:
-        for causal in (False, True):
-            for length in arguments.lengths:
-                table(Shape(length, width, causal), dry=arguments.dry_run)
+    run(arguments)
 
 
 if __name__ == "__main__":

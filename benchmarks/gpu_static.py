@@ -176,6 +176,7 @@ def _ours(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
     import softmax_jax as sj
     from softmax_jax.attention.arrange import arrange
     from softmax_jax.attention.kernels.mosaic_gpu.attend import mosaic_gpu
+    from softmax_jax.attention.kernels.prepare import is_bounded
     from softmax_jax.attention.kernels.twins import constants
 
     spec, *options = row.split("+")
@@ -199,7 +200,8 @@ def _ours(row: str, width: int, causal: bool) -> tuple[Callable, int, Any]:
             **dict.fromkeys(nothing),
         )
         cap = 50.0 if "cap" in options else None
-        o = mosaic_gpu(operands, width**-0.5, cap, offset=offset, known=known)
+        sure = dict(known=known, bounded=is_bounded(normalizer, None, cap, bias))
+        o = mosaic_gpu(operands, width**-0.5, cap, offset=offset, **sure)
         return jnp.moveaxis(o.reshape(o.shape[0], -1, *o.shape[3:]), 1, 2)
 
     return attend, len(leaves), jnp.bfloat16

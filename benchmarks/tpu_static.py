@@ -12,21 +12,25 @@ final schedules of its kernels hold, per 512 queries and 512 keys:
 - row: a step, and its part of what is done once for a row of tiles, searches included.
   "dense" adds what a pass over all scores costs, of which one mostly follows the search
   where more than one score of a part of the row is in the support.
-- the share of the slots of a step that hold work for the matrix unit, vector
+- cycles: the step, and the cycles in which nothing is issued, for a unit is busy: the
+  schedule has them, the program only their number.
+- the share of the slots of these cycles that hold work for the matrix unit, vector
   arithmetic, the transcendental unit, and how many bundles store a spilled register.
 - same: the step over that of splash, which is a softmax, with tiles of the same size;
-  best: over that of splash with the size that suits it best of those tried. Of the
-  threshold kernel it is not the step that is compared, but what stands under row.
+  best: over that of splash with the size that suits it best of those tried; the other
+  best: the same of cycles. Of the threshold kernel it is not the step that is compared,
+  but what stands under row.
 
-A bundle issues in one cycle. Cycles that wait for memory or for a unit to finish are
-not in the schedule: it ranks kernels, it does not time them.
+A bundle issues in one cycle. Cycles that wait for memory are in no schedule: it ranks
+kernels, it does not time them.
 """
 
 import argparse
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from softmax_jax.attention.kernels.mosaic_tpu.schedule import Schedule
+from softmax_jax.attention.kernels.mosaic_tpu.schedule import Counts
 from softmax_jax.attention.kernels.mosaic_tpu.threshold import GROUP
 from softmax_jax.errors import UserError
 from softmax_jax.evidence.laboratory.tpu_compiler import (
@@ -42,11 +46,21 @@ ROWS += ("multimax", "entmax15")
 # Queries and keys per tile, and for splash the keys that it computes with at a time.
 SPLASH = ((512, 512), (512, 1024), (1024, 1024), (1024, 2048, 512), (2048, 1024, 512))
 TRIED = ((512, 512), (512, 1024), (1024, 1024), (1024, 2048))
-HEAD = "| row | kernel | tile | step | same | best | row | all | matrix | vector | "
-HEAD += "transcendental | spills |\n|---|---|---|" + "---:|" * 9
+HEAD = (
+    "| row | kernel | tile | step | same | best | cycles | best | row | all | matrix "
+)
+HEAD += "| vector | transcendental | spills |\n|---|---|---|" + "---:|" * 11
 
-# Bundles of the steps of splash per 512 x 512, by pass and size.
-Baseline = dict[str, dict[tuple[int, ...], float]]
+
+class Step(NamedTuple):
+    """Of splash, per 512 x 512."""
+
+    bundles: float
+    cycles: float
+
+
+# By pass and size.
+Baseline = dict[str, dict[tuple[int, ...], Step]]
 
 
 def lines(program: Program, baseline: Baseline) -> Iterator[str]:
@@ -61,26 +75,34 @@ def lines(program: Program, baseline: Baseline) -> Iterator[str]:
         known = baseline.get(
             "backward" if "backward" in found.kernel else "forward", {}
         )
-        alike = [bundles for size, bundles in known.items() if size[:2] == sizes[:2]]
+        bundles = [x.bundles for x in known.values()]
+        alike = [x.bundles for size, x in known.items() if size[:2] == sizes[:2]]
+        waiting, idle = [x.cycles for x in known.values()], found.cycles
         used = " | ".join(f"{value:.0%}" for value in found.used.values())
-        for name, row in _rows(found, sizes):
-            cost = row * share if name else step
-            same, best = (
-                f"{cost / min(x):.2f}" if x else "" for x in (alike, known.values())
+        in_bundles, in_cycles = (
+            _rows(found.kernel, counts, sizes) for counts in (found, idle)
+        )
+        for (name, row), (_, slow) in zip(in_bundles, in_cycles, strict=True):
+            cost, slow = (row, slow) if name else (found.step, idle.step)
+            same, best, slowest = (
+                f"{x * share / min(theirs):.2f}" if theirs else ""
+                for x, theirs in ((cost, alike), (cost, bundles), (slow, waiting))
             )
             yield (
                 f"| {program.row} | {_short(found.kernel)}{name} | "
                 f"{' x '.join(map(str, sizes))} | {step:.0f} | {same} | {best} | "
-                f"{row * share:.0f} | {found.all * share:.0f} | {used} | "
-                f"{found.spills} |"
+                f"{idle.step * share:.0f} | {slowest} | {row * share:.0f} | "
+                f"{found.all * share:.0f} | {used} | {found.spills} |"
             )
 
 
-def _rows(found: Schedule, sizes: tuple[int, ...]) -> list[tuple[str, float]]:
-    """Bundles per tile, its part of what is done once for a row of tiles included."""
+def _rows(
+    kernel: str, found: Counts, sizes: tuple[int, ...]
+) -> list[tuple[str, float]]:
+    """Of a tile, its part of what is done once for a row of tiles included."""
     columns = T / sizes[1]
     row = found.step + found.once / columns
-    if "threshold" not in found.kernel:
+    if "threshold" not in kernel:
         return [("", row)]
     steps, groups, inner = found.loops
     a_pass = steps + sizes[0] / GROUP * (groups + columns * inner)
@@ -109,11 +131,14 @@ def measure_splash(target: str) -> Baseline:
                 ("forward", [x for x in found if is_forward(x.kernel)]),
                 ("backward", [x for x in found if not is_forward(x.kernel)]),
             ):
-                step = sum(x.step for x in kernels) * program.share("")
-                whole = sum(x.all for x in kernels) * program.share("")
-                steps[what][(*size, row)] = step
-                cells = " x ".join(map(str, size)), f"{step:.0f}", "", "", ""
-                line = " | ".join((row, what, *cells, f"{whole:.0f}"))
+                share = program.share("")
+                step = sum(x.step for x in kernels) * share
+                cycles = sum(x.cycles.step for x in kernels) * share
+                whole = sum(x.all for x in kernels) * share
+                steps[what][(*size, row)] = Step(step, cycles)
+                cells = [" x ".join(map(str, size)), f"{step:.0f}", "", ""]
+                cells += [f"{cycles:.0f}", "", "", f"{whole:.0f}"]
+                line = " | ".join((row, what, *cells))
                 print(f"| {line} | | | | |", flush=True)
     return steps
 
@@ -139,10 +164,8 @@ def tune(target: str, widths: list[int]) -> None:
             except UserError as error:
                 print(f"| {width} | {tile} | {error} | |", flush=True)
                 continue
-            cells = (
-                f"{found[forward].step * program.share(''):.0f}"
-                for forward in (True, False)
-            )
+            both = found[True], found[False]
+            cells = (f"{x.step * program.share(''):.0f}" for x in both)
             print(f"| {width} | {tile} | {' | '.join(cells)} |", flush=True)
 
 

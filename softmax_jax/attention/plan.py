@@ -68,7 +68,12 @@ class Plan:
             return output, None, None
         if self.implementation == "mosaic_gpu":
             output = mosaic_gpu(
-                operands, scale, soft_cap, offset=self.offset, known=self.known
+                operands,
+                scale,
+                soft_cap,
+                offset=self.offset,
+                known=self.known,
+                bounded=self.bounded,
             )
             return output, None, None
         if self.implementation == "cudnn":

@@ -1,4 +1,4 @@
-"""The compiler for Hopper GPUs takes every row, and spills no more than was known."""
+"""The compiler for Hopper GPUs takes every row, and has registers for all of it."""
 
 import jax
 import jax.numpy as jnp
@@ -19,32 +19,17 @@ EXPECTED = {
     "softmax1+cap": (2, 2),
     "sigsoftmax": (2, 2.5),
     "softpick": (1, 1.5),
-    "logistic_softmax": (3, 4),
+    "logistic_softmax": (2, 2.5),
     "multimax": (1, 1),
     "relu": (0, 0),
     "relu_power": (0, 0),
     "relu_power(power=3)": (2, 3),
-    "sigmoid": (2, 2),
+    "sigmoid": (1, 1),
     "entmax15": (0, 0),
     "sparsemax": (0, 0),
     "entmax": (2, 2),
     "softmax+bias": (1, 1),
     "softmax+mask": (1, 1),
-}
-# Bytes that a thread lacks registers for, by row and width.
-SPILLED = {
-    ("sigsoftmax", 256): 44,
-    ("softpick", 256): 8,
-    ("logistic_softmax", 256): 112,
-    ("relu_power(power=3)", 256): 52,
-    ("multimax", 256): 720,
-    ("sigmoid", 256): 4,
-    ("entmax", 64): 16,
-    ("entmax", 128): 4,
-    ("entmax", 256): 84,
-    ("softmax+bias", 128): 28,
-    ("softmax+bias", 256): 304,
-    ("softmax+mask", 256): 8,
 }
 MOST_SHARED_MEMORY = 227 << 10
 
@@ -58,9 +43,7 @@ def test_every_row(row, width):
     assert {kernel.name for kernel in found} == {first, "dq", "dkv"}
     for kernel in found:
         assert kernel.matrix > 0
-        assert kernel.spills <= SPILLED.get((row, width), 0), (
-            f"{kernel.name}: {kernel.spills} bytes"
-        )
+        assert kernel.spills == 0, f"{kernel.name}: {kernel.spills} bytes"
         assert kernel.shared_memory <= MOST_SHARED_MEMORY
         # A few more belong to rows, once per block.
         most = EXPECTED[row][kernel.name in ("dq", "dkv")] + 0.2

@@ -5,6 +5,7 @@ reference in float32, from the same rounded operands.
 """
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -15,7 +16,10 @@ import pytest
 import softmax_jax as sj
 from softmax_jax.attention.arrange import arrange
 from softmax_jax.attention.kernels.mosaic_gpu import attend
+from softmax_jax.attention.kernels.mosaic_gpu.call import LAYOUT
+from softmax_jax.attention.kernels.mosaic_gpu.instructions import places_apart
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Sight, ranges_of
+from softmax_jax.attention.kernels.prepare import is_bounded
 from softmax_jax.attention.kernels.twins import constants
 from softmax_jax.catalogue import parse_query_scale
 from tests.kernels.calls import (
@@ -51,13 +55,11 @@ def by_kernels(
     if query_scale is not None:
         query_scale = parse_query_scale(query_scale)
     options = NOTHING | {"is_causal": False} | options
-    operands, offset = arrange(
-        q, k, v, bias, mask, sj.parse(normalizer), query_scale, **options
-    )
+    normalizer = sj.parse(normalizer)
+    operands, offset = arrange(q, k, v, bias, mask, normalizer, query_scale, **options)
+    sure = dict(known=known, bounded=is_bounded(normalizer, query_scale, cap, bias))
     scale = q.shape[-1] ** -0.5
-    o = attend.mosaic_gpu(
-        operands, scale, cap, offset=offset, known=known, interpreted=True
-    )
+    o = attend.mosaic_gpu(operands, scale, cap, offset=offset, **sure, interpreted=True)
     return jnp.moveaxis(o.reshape(o.shape[0], -1, *o.shape[3:]), 1, 2)
 
 
@@ -182,6 +184,25 @@ def test_features(name, options):
 
 @needs_interpreter
 @slow
+def test_many_operations_of_wide_heads():
+    """Parameters in walks of their own, and every block compares positions."""
+    wide = dict(heads=1, width=256, value_width=256, s=192)
+    assert_close(*both("multimax", is_causal=True, **wide), 4e-3)
+
+
+@needs_interpreter
+@slow
+@pytest.mark.parametrize("sink", [-100.0, 100.0])
+def test_a_sink_outside_the_bounds(sink):
+    """Soft-capped scores have no maximum taken off, but that of a large sink."""
+    normalizer = sj.Softmax1(sink=sink / 0.8 - 0.1)
+    options = dict(heads=1, is_causal=True, logits_soft_cap=50.0)
+    got, expected = both(normalizer, **options)
+    assert_close(got, expected, 4e-3)
+
+
+@needs_interpreter
+@slow
 def test_bias_of_queries():
     """Ratios nearly cancel it, and what is left of its gradient is rounding."""
     assert_close(*both("sigmoid", bias=(1, 1, 128, 1)), 4e-3)
@@ -214,6 +235,20 @@ def test_what_hides_keys_reaches_nothing():
         return jax.jit(run)(*operands)
 
     np.testing.assert_array_equal(attend_to(planted), attend_to(clean))
+
+
+@needs_interpreter
+@pytest.mark.parametrize("columns", [16, 64, 128])
+def test_threads_hold_every_place_of_a_tile_once(columns):
+    """What the interpreter does not run: a thread's own place is that of the manual."""
+    layout, shape = LAYOUT.to_mgpu(), (64, columns)
+    apart = [(row, column) for _, row, column in places_apart(layout, shape)]
+    held = np.zeros(shape, int)
+    for warp, lane, (row, column), i in itertools.product(
+        range(4), range(32), apart, range(2)
+    ):
+        held[16 * warp + lane // 4 + row, 2 * (lane % 4) + column + i] += 1
+    assert (held == 1).all()
 
 
 @pytest.mark.parametrize("window", [None, (70, 10), (3, 200)])

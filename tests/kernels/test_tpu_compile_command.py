@@ -85,15 +85,24 @@ BUNDLES = """
    0x3   : > { step ;; sbr.rel }
    0x4   : > { end }
 """
+# As many bundles, and two cycles in which nothing is issued.
+WITH_IDLE = BUNDLES.replace("{ step }", "{ step }\n   0x3   : > {}\n   0x4   : > {}")
+IDLE_USE = USE.replace("2 4 1 1\n0 2", "2 4 1 1\n1 0 0 0\n1 0 0 0\n0 2")
 
 
 def test_a_schedule_is_cut_where_control_flows(tmp_path):
-    (tmp_path / "7-own.1-72-final_bundles.txt").write_text(BUNDLES)
-    use = "7-own.1-70-final_hlo-static-per-bundle-utilization.txt"
-    (tmp_path / use).write_text(USE)
+    for number, stage, bundles, use in (
+        (72, "final", BUNDLES, USE),
+        (68, "pre-delay", WITH_IDLE, IDLE_USE),
+    ):
+        listing = "final_bundles" if stage == "final" else "packed-bundles-post-ra"
+        (tmp_path / f"7-own.1-{number}-{listing}.txt").write_text(bundles)
+        table = f"7-own.1-{number - 2}-{stage}_hlo-static-per-bundle-utilization.txt"
+        (tmp_path / table).write_text(use)
     (found,) = schedules(tmp_path)
     assert (found.kernel, found.step, found.all, found.spills) == ("own.1", 2, 4, 1)
-    assert found.used == {"MATMUL": 0.5, "VALU": 0.75, "EUP": 0.5}
+    assert (found.cycles.step, found.cycles.all) == (4, 6)
+    assert found.used == {"MATMUL": 0.5, "VALU": 0.375, "EUP": 0.25}
 
 
 @pytest.mark.slow

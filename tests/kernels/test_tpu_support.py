@@ -9,7 +9,13 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 import softmax_jax as sj
-from softmax_jax.attention.kernels.mosaic_tpu import backward, chips, fused, threshold
+from softmax_jax.attention.kernels.mosaic_tpu import (
+    attend,
+    backward,
+    chips,
+    fused,
+    threshold,
+)
 from softmax_jax.attention.kernels.mosaic_tpu.call import Blocks
 from softmax_jax.attention.kernels.mosaic_tpu.problem import Support
 from tests.kernels.calls import by_kernels
@@ -111,6 +117,20 @@ def test_tiles_cover_a_length_with_little_to_spare(length, most, size):
     assert chips.divided(length, most) == size
 
 
+@pytest.mark.parametrize(
+    ("length", "size", "most", "found"),
+    [
+        (4096, 512, 2048, 2048),
+        (3000, 512, 2048, 1024),
+        (4096, 2048, 1024, 1024),
+        (1200, 640, 2048, 640),
+    ],
+)
+def test_backward_tiles_share_the_padding_of_a_length(length, size, most, found):
+    assert attend._fitting(length, size, most) == found
+    assert -(-length // size) * size % found == 0
+
+
 def test_tiles_are_those_of_the_chips_in_use():
     assert chips.generation() is None  # these are CPUs
     assert chips.tiles(None, 128, exact=False) == chips.PLAIN
@@ -121,5 +141,9 @@ def test_tiles_are_those_of_the_chips_in_use():
     assert softpick.forward == chips.OWN["v6e", sj.Softpick] == (1024, 1024)
     entmax = chips.tiles("v5e", 128, sj.Entmax15(), exact=False)
     assert entmax.forward == (512, 1024)
+    assert chips.tiles("v5e", 64, sj.ReLU(), exact=False).forward == (1024, 2048)
+    for normalizer, linear in ((sj.SSMax(), True), (sj.Sigsoftmax(), False)):
+        found = chips.tiles("v5e", 128, normalizer, exact=False).backward
+        assert (found == chips.LINEAR["v5e", 128]) == linear
     assert functools.partial(chips.roomy, "v6e", 128)(exact=False)
     assert not chips.roomy("v5e", 128, exact=False)

@@ -38,7 +38,7 @@ def is_bounded(
     normalizer: Normalizer,
     query_scale: QueryScale | None,
     soft_cap: ArrayLike | None,
-    bias: Array | None,
+    bias: ArrayLike | None,
 ) -> bool:
     """Whether log weights are known to be so small that no maximum need be taken off.
 

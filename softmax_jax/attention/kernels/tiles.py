@@ -110,13 +110,13 @@ class Tile:
         return normalizer.rounded(log_w, z, shift)
 
     def share(
-        self, log_w: Array, z: Array, shift: ArrayLike, rows: Rows
+        self, log_w: Array, z: Array, shift: Array, rows: Rows
     ) -> tuple[Array, Array]:
         """W and M of a ratio in units of e^shift; one array if they are the same."""
         normalizer = self.normalizer(rows)
         kind = type(normalizer)
         if isinstance(normalizer, Twin):
-            shared = normalizer.share(log_w, z, shift)
+            shared = normalizer.share(log_w, z, jnp.asarray(shift, log_w.dtype))
             if shared is not None:
                 return shared
         e = self.exp(log_w - shift)
@@ -134,7 +134,8 @@ class Tile:
         z = hide(z, visible, 0.0)
         if self.is_ratio:
             log_w = hide(self.log_weight(z, rows), visible, LOWEST)
-            weight, mass = self.share(log_w, z, 0.0 if shift is None else shift, rows)
+            shift = jnp.float32(0) if shift is None else shift
+            weight, mass = self.share(log_w, z, shift, rows)
             if visible is None or weight is mass:
                 return weight, mass
             return hide(weight, visible, 0.0), hide(mass, visible, 0.0)

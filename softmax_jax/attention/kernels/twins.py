@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from softmax_jax.attention.kernels.lean import reciprocal, squared_positive
+from softmax_jax.attention.kernels.lean import reciprocal
 from softmax_jax.normalizers.base import Normalizer, Ratio
 from softmax_jax.normalizers.multimax import MultiMax
 from softmax_jax.normalizers.parameters import declared_parameters, parameter
@@ -211,50 +211,42 @@ class MultiMax2(Twin):
     d2: Any = parameter(0.0)
 
     def log_weight(self, z: Array) -> Array:
-        straight = z - _lower(self.c1, z, self.b1) + _upper(self.c2, z, self.d1)
-        below, above = _square_below(z - self.b2), squared_positive(z - self.d2)
-        return straight + self.c3 * below + self.c4 * above
+        factors = self.c1, self.c2, self.c3, self.c4
+        return _bent(z, factors, (self.b1, self.d1, self.b2, self.d2))
+
+
+Four = tuple[Array, Array, Array, Array]
 
 
 @jax.custom_jvp
-def _lower(c: Array, z: Array, b: Array) -> Array:
-    """c min(z, b), with the derivatives of c (min(z, b) - b)."""
-    return c * jnp.minimum(z, b)
+def _bent(z: Array, factors: Four, points: Four) -> Array:
+    """z - c1 min(z, b1) + c2 max(z, d1) + c3 min(z - b2, 0)^2 + c4 max(z - d2, 0)^2.
+
+    Its derivatives are those of MultiMax, which has other terms without z.
+    """
+    (c1, c2, c3, c4), (b1, d1, b2, d2) = factors, points
+    low, high = jnp.minimum(z - b2, 0), jnp.maximum(z - d2, 0)
+    straight = z - c1 * jnp.minimum(z, b1) + c2 * jnp.maximum(z, d1)
+    return straight + c3 * (low * low) + c4 * (high * high)
 
 
-@_lower.defjvp
-def _lower_jvp(primals, tangents):
-    (c, z, b), (dc, dz, db) = primals, tangents
-    lower = jnp.minimum(z, b)
-    slope = jnp.where(z < b, c, 0)
-    return c * lower, (lower - b) * dc + slope * dz - slope * db
-
-
-@jax.custom_jvp
-def _upper(c: Array, z: Array, d: Array) -> Array:
-    """c max(z, d), with the derivatives of c (max(z, d) - d)."""
-    return c * jnp.maximum(z, d)
-
-
-@_upper.defjvp
-def _upper_jvp(primals, tangents):
-    (c, z, d), (dc, dz, dd) = primals, tangents
-    upper = jnp.maximum(z, d)
-    slope = jnp.where(z > d, c, 0)
-    return c * upper, (upper - d) * dc + slope * dz - slope * dd
-
-
-@jax.custom_jvp
-def _square_below(u: Array) -> Array:
-    """min(u, 0)^2 in two operations."""
-    low = jnp.minimum(u, 0)
-    return low * low
-
-
-@_square_below.defjvp
-def _square_below_jvp(primals, tangents):
-    low = jnp.minimum(primals[0], 0)
-    return low * low, (low + low) * tangents[0]
+@_bent.defjvp
+def _bent_jvp(primals, tangents):
+    """The slope is summed like the value, and shares its products."""
+    z, (c1, c2, c3, c4), (b1, d1, b2, d2) = primals
+    dz, (dc1, dc2, dc3, dc4), (db1, dd1, db2, dd2) = tangents
+    falls, rises = z < b1, z > d1
+    low, high = jnp.minimum(z - b2, 0), jnp.maximum(z - d2, 0)
+    below, above = c3 * low, c4 * high
+    straight = z - c1 * jnp.minimum(z, b1) + c2 * jnp.maximum(z, d1)
+    value = straight + below * low + above * high
+    half = below + above
+    slope = jnp.where(falls, 1 - c1, 1) + jnp.where(rises, c2, 0) + (half + half)
+    of_factors = jnp.maximum(b1 - z, 0) * dc1 + jnp.maximum(z - d1, 0) * dc2
+    of_factors += (low * low) * dc3 + (high * high) * dc4
+    of_points = jnp.where(falls, c1, 0) * db1 - jnp.where(rises, c2, 0) * dd1
+    of_points -= (below + below) * db2 + (above + above) * dd2
+    return value, slope * dz + of_factors + of_points
 
 
 def _sigsoftmax(normalizer: Sigsoftmax) -> Twin:

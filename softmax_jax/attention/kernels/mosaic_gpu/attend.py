@@ -64,20 +64,21 @@ def mosaic_gpu(
     *,
     offset: int | None,
     known: Constants = (),
+    bounded: bool = False,
     interpreted: bool = False,
 ) -> Array:
     """Outputs [B, K, G, T, V]; NotImplementedError says what the kernels cannot do.
 
     `offset` is that of the first query where it is static and no position is unusual.
-    `known` is what `constants` says of the normalizer before parameters became arrays.
-    `interpreted` runs the kernels on a CPU.
+    `known` is what `constants` says of the normalizer before parameters became arrays,
+    and `bounded` what `is_bounded` does. `interpreted` runs the kernels on a CPU.
     """
     check(operands)
     from softmax_jax.attention.kernels.mosaic_gpu.fused import fused
 
     static = offset if only_positions(operands) else None
     operands = without_unseen(operands, static)
-    tile, fold, rows = _tile(operands, scale, soft_cap, static, known)
+    tile, fold, rows = _tile(operands, scale, soft_cap, static, known, bounded)
     problem = _problem(operands, tile, static, interpreted=interpreted)
     x = _inputs(problem, operands, fold, rows)
     places = Places() if static is not None else _places(problem, x, operands.mask)
@@ -118,6 +119,7 @@ def _tile(
     soft_cap: ArrayLike | None,
     offset: int | None,
     known: Constants,
+    bounded: bool,
 ) -> tuple[GpuTile, Array, Rows]:
     """A tile of scores, what queries are multiplied by, and the numbers of rows."""
     n = key_count(operands, offset)
@@ -127,16 +129,16 @@ def _tile(
     normalizer = member_of(normalizer, known)
     has_bias = operands.bias is not None
     apart = has_bias or isinstance(normalizer, JUMPING)
-    tile, fold, rows, log_c = folded(
-        normalizer, c, scale, soft_cap, has_bias=apart, exact=False, known=known
-    )
+    options = dict(has_bias=apart, exact=False, known=known, bounded=bounded)
+    tile, fold, rows, log_c = folded(normalizer, c, scale, soft_cap, **options)
     if not has_bias:
         rows.pop("bias", None)
     if apart and soft_cap is None:
         rows["score"], fold = rows["score"] * fold, jnp.ones((1,) * 5)
     if log_c is not None:
         rows = rows | {"log_c": log_c}
-    tile = GpuTile(tile.tree, tile.leaves, tile.family, tile.capped, exact=False)
+    parts = tile.tree, tile.leaves, tile.family, tile.capped
+    tile = GpuTile(*parts, exact=False, bounded=bounded)
     return tile, fold, rows
 
 

@@ -1,7 +1,7 @@
 """What the kernels for Hopper share: products, memory, the walk along a range."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
+from softmax_jax.attention.kernels.mosaic_gpu.instructions import traced
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Range
 
 # Types are checked against a JAX that cannot run these kernels.
@@ -19,6 +20,10 @@ OF_ROWS, OF_COLUMNS = plgpu.Layout.WGMMA.reduce(1), plgpu.Layout.WGMMA.reduce(0)
 ROWS = 64
 # Shared memory for sums across warps, of which there are none.
 REDUCTION = 512
+# Columns of scores that are weighed at a time, if each takes many registers.
+PART = 16
+# Columns of which a thread has two of each of two rows.
+FEW = 8
 # Registers of a thread that computes, and of one that only fetches.
 COMPUTE, FETCH = 240, 32
 
@@ -52,15 +57,15 @@ def two_products(
 
     `together`, one is used while two is computed, if there are registers for that.
     """
-    if not together:
-        join = use(product(*first))
-        return join(product(*second))
 
     def compute(one, two):
         plgpu.wgmma(one, *first)
         plgpu.wgmma(two, *second)
-        join = use(NEWER.wgmma_accumulator_load(one, wait_n=1))
-        return join(NEWER.wgmma_accumulator_load(two))
+        if together:
+            join = use(NEWER.wgmma_accumulator_load(one, wait_n=1))
+            return join(NEWER.wgmma_accumulator_load(two))
+        given = NEWER.wgmma_accumulator_load(two)
+        return use(NEWER.wgmma_accumulator_load(one))(given)
 
     shapes = [(a.shape[0], b.shape[1]) for a, b in (first, second)]
     return pl.run_scoped(compute, *(plgpu.ACC(x, jnp.float32) for x in shapes))
@@ -113,6 +118,31 @@ def full_row(size: int, value: float) -> Array:
     return plgpu.layout_cast(jnp.full((size,), value, jnp.float32), OF_ROWS)
 
 
+def in_parts(f: Callable[..., Any], *tiles: Array, size: int = PART) -> list[Any]:
+    """f(first, ..) of some columns of every tile, and then of the next.
+
+    Operations come in the order of the code, each of a whole tile: in parts, what f
+    holds on the way is that of few scores.
+    """
+
+    def part(first: int) -> list[Array]:
+        return [lax.slice(x, (0, first), (x.shape[0], first + size)) for x in tiles]
+
+    return [f(first, *part(first)) for first in range(0, tiles[0].shape[1], size)]
+
+
+def beside(parts: Sequence[Array]) -> Array:
+    """Columns of one tile."""
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+
+
+def narrowed(x: Array) -> Array:
+    """Sums of columns that lie in the same registers of a thread."""
+    rows, columns = x.shape
+    parts = [lax.slice(x, (0, i), (rows, i + FEW)) for i in range(0, columns, FEW)]
+    return sum(parts[1:], parts[0])
+
+
 def over_columns(x: Array, shape: tuple[int, ...]) -> Array:
     """Numbers of rows for every column."""
     return lax.broadcast_in_dim(x, shape, (0,))
@@ -121,10 +151,6 @@ def over_columns(x: Array, shape: tuple[int, ...]) -> Array:
 def over_rows(x: Array, shape: tuple[int, ...]) -> Array:
     """Numbers of columns for every row."""
     return lax.broadcast_in_dim(x, shape, (1,))
-
-
-def iota(shape: tuple[int, ...], axis: int) -> Array:
-    return plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=LAYOUT)
 
 
 def walk(
@@ -251,7 +277,7 @@ def run(
         allocated = functools.partial(body, given, results)
         pl.run_scoped(allocated, memory, collective_axes="group")
 
-    (found,) = plgpu.kernel(
+    kernel = plgpu.kernel(
         whole,
         out_type=(out,),
         grid=tuple(grid.values()),
@@ -263,5 +289,7 @@ def run(
             approx_math=True, reduction_scratch_bytes=REDUCTION
         ),
         interpret=NEWER.InterpretGPUParams() if interpreted else None,
-    )(inputs)
+    )
+    with traced(interpreted=interpreted):
+        (found,) = kernel(inputs)
     return found

@@ -44,7 +44,6 @@ def gradients_of_keys(
         "do": call.tiled(STAGES, block, v, dtype=dtype),
         "keys_here": plgpu.Barrier(num_barriers=parts, num_arrivals=2),
         "turn": plgpu.Barrier(num_arrivals=2),
-        "place": scores.place_memory() if any(_can_hide(problem)) else None,
     }
     inputs = {"q": x.q, "k": x.k, "v": x.v, "do": do, "scalars": scalars}
     # Keys are the rows of a tile.
@@ -105,7 +104,7 @@ def _body(
         """Those that a query head walks through."""
         if "key_range" in x:
             return scores.listed_range(x["key_range"], head, tile)
-        return same
+        return same.in_one_loop(_can_hide(problem)) if problem.heavy else same
 
     call.divide(
         lambda: _compute(problem, vectors, x, out, memory, tile, blocks),
@@ -161,8 +160,6 @@ def _compute(
     for name, part in (("k", k), ("v", v)):
         copy = functools.partial(plgpu.copy_gmem_to_smem, x[name].at[at], part, here)
         pl.when(group == 0)(copy) if shared else copy()
-    if any(_can_hide(problem)):
-        scores.lay_places(memory)
     plgpu.barrier_wait(here)
     widths = [part.shape[1] // (2 if shared else 1) for part in (k, v)]
     halves = [pl.ds(group * w, w) if shared else slice(None) for w in widths]
@@ -182,7 +179,7 @@ def _compute(
             if masked:
                 block = scores.block_at(x, "key_list", own_head, tile, i)
             places = block * problem.blocks.dkv, first
-            view = scores.View(problem, x, memory, own_head, *places, masked, True)
+            view = scores.View(problem, x, own_head, *places, masked, True)
             known = own, halves
             return _step(problem, vectors, memory, known, n, scalars, view, carry)
 
@@ -231,29 +228,47 @@ def _step(
     own, (of_k, of_v) = keys
     k, v = (memory[name].at[call.again(own, n)] for name in ("k", "v"))
     q, do = (call.slot(memory, name, n) for name in ("q", "do"))
-    bias = view.bias((k.shape[0], q.part.shape[0]))
     plgpu.barrier_wait(q.here)
     plgpu.barrier_wait(do.here)
 
-    def seen(x: Array) -> Array:
-        return hide(x, view.seen(bias, x.shape), 0.0)
+    def some(first: int, s: Array) -> Callable[[Array], tuple[Array, Array]]:
+        """Weights of some columns, and what finds the gradients of their scores.
 
-    def row(name: str, shape: tuple[int, int]) -> Array:
-        part = memory["packed"].at[call.remainder(n, STAGES), vectors.index(name)]
-        found = call.load(part, call.OF_COLUMNS)
-        return call.over_rows(found, shape)
+        What is used late is read late.
+        """
+        part = view.part(first)
+        bias = part.bias(s.shape)
 
-    def weigh(s):
-        """What is used late is read late, when there are registers for it."""
-        early = [name for name in vectors if name != D_MASS]
-        known = scalars | {name: row(name, s.shape) for name in early}
+        def row(name: str) -> Array:
+            rows = memory["packed"].at[call.remainder(n, STAGES), vectors.index(name)]
+            found = call.load(rows.at[pl.ds(first, s.shape[1])], call.OF_COLUMNS)
+            return call.over_rows(found, s.shape)
+
+        def seen(x: Array) -> Array:
+            return hide(x, part.seen(bias, x.shape), 0.0).astype(k.dtype)
+
+        known = scalars | {name: row(name) for name in vectors if name != D_MASS}
         weight, pull = weights_and_slopes(problem.tile, s, known, (), bias)
-        weight = seen(weight).astype(k.dtype)
+        weight = seen(weight)
 
-        def join(given):
-            d_mass = row(D_MASS, s.shape) if D_MASS in vectors else None
-            ds, _ = pull(given, d_mass, jnp.sum)
-            return weight, seen(ds).astype(k.dtype)
+        def join(given: Array) -> tuple[Array, Array]:
+            d_mass = row(D_MASS) if D_MASS in vectors else None
+            return weight, seen(pull(given, d_mass, jnp.sum)[0])
+
+        return join
+
+    def weigh(s: Array) -> Callable[[Array], tuple[Array, Array]]:
+        """Part by part if a score takes many registers, once both products are there;
+        else weights are computed while the second is."""
+        if problem.light:
+            return some(0, s)
+
+        def join(given: Array) -> tuple[Array, Array]:
+            f = lambda i, s, given: some(i, s)(given)  # noqa: E731
+            size = call.FEW if "boolean" in view.x else call.PART
+            found = call.in_parts(f, s, given, size=size)
+            weights, ds = zip(*found, strict=True)
+            return call.beside(weights), call.beside(ds)
 
         return join
 

@@ -65,7 +65,6 @@ def gradients_of_rows(
         "k": call.tiled(stages["k"], block, d, dtype=dtype),
         "v": call.tiled(stages["v"], block, v, dtype=dtype),
         "here": plgpu.Barrier(num_barriers=2, num_arrivals=2),
-        "place": scores.place_memory() if any(problem.can_hide) else None,
     }
     for name in ("k", "v"):
         memory[f"{name}_here"] = plgpu.Barrier(num_barriers=stages[name])
@@ -90,6 +89,8 @@ def _body(
 ) -> None:
     example = lax.axis_index("example")
     tile, blocks = scores.tile_of_queries(problem, x, problem.blocks.dq)
+    if problem.heavy and problem.wide:
+        blocks = blocks.in_one_loop(problem.can_hide)
     if "pairs" in out:
         every = x["k"].shape[1] // problem.blocks.dq
         blocks = Range(0, every, every, every)
@@ -124,20 +125,21 @@ def _compute(
         block = scores.block_at(x, "query_list", head, tile, j) if masked else j
         n = j - blocks.begin
         places = first, block * problem.blocks.dq
-        view = scores.View(problem, x, memory, head, *places, masked)
+        view = scores.View(problem, x, head, *places, masked)
         to = out["pairs"].at[example, head] if "pairs" in out else None
         return _step(problem, wanted, memory, n, rows, view, to, carry)
 
     carry = (
         [call.zeros(call.ROWS, q.shape[1])] if "q" in out else [],
-        [call.full_row(call.ROWS, 0.0) for _ in wanted],
+        {name: call.zeros(call.ROWS, call.FEW) for name in wanted},
     )
     can_hide = scores.can_hide(problem.can_hide, "query_list" in x)
     dq, sums = call.walk(blocks, step, carry, can_hide=can_hide)
     if "q" in out:
         q[...] = (dq[0] * problem.tile.unit).astype(q.dtype)
-    for name, total in zip(wanted, sums, strict=True):
-        call.store(out[name].at[example, head, at[1]], total * problem.tile.unit)
+    for name, total in sums.items():
+        total = jnp.sum(total, axis=1) * problem.tile.unit
+        call.store(out[name].at[example, head, at[1]], total)
     plgpu.commit_smem()
     if "q" in out:
         plgpu.copy_smem_to_gmem(q, out["q"].at[at])
@@ -159,23 +161,18 @@ def _step(
     q, do = (memory[name].at[group] for name in ("q", "do"))
     dq, sums = carry
     k, v = (call.slot(memory, name, n) for name in ("k", "v"))
-    bias = view.bias((q.shape[0], k.part.shape[0]))
     plgpu.barrier_wait(k.here)
     plgpu.barrier_wait(v.here)
 
-    def weigh(s):
-        return functools.partial(join, s)
-
-    def join(s, given):
-        """What is not seen is left out last, when the fewest registers are held."""
-        if not problem.light:
-            # Else slopes are computed while the second product is.
-            s, given = lax.optimization_barrier((s, given))
+    def slopes(first: int, s: Array, given: Array) -> tuple[Array | None, Rows]:
+        """Of some columns; what is not seen is left out last."""
+        part = view.part(first)
+        bias = part.bias(s.shape)
         known = scores.across(rows, s.shape)
-        seen = view.seen(bias, s.shape)
+        seen = part.seen(bias, s.shape)
 
-        def total(slope):
-            return jnp.sum(hide(slope, seen, 0.0), axis=1)
+        def total(slope: Array) -> Array:
+            return call.narrowed(hide(slope, seen, 0.0))
 
         if SLOPE in wanted:
             slope = slope_above(problem.tile, s, bias, known)
@@ -184,17 +181,26 @@ def _step(
         ds, sums = pull(given, known.get(D_MASS), total)
         if to is not None:
             d_bias = bias_slope(problem.tile, s, known, bias, given)
-            places = pl.ds(view.q_first, s.shape[0]), pl.ds(view.k_first, s.shape[1])
-            call.store(to.at[places], hide(d_bias, seen, 0.0))
-        return hide(ds, seen, 0.0), sums
+            places = [pl.ds(part.q_first, s.shape[0]), pl.ds(part.k_first, s.shape[1])]
+            call.store(to.at[tuple(places)], hide(d_bias, seen, 0.0))
+        return hide(ds, seen, 0.0).astype(q.dtype), sums
 
-    ds, others = call.two_products(
+    def weigh(s: Array) -> Any:
+        """Slopes are computed while the second product is, or part by part after it."""
+        if problem.light:
+            return lambda given: [slopes(0, s, given)]
+        return lambda given: call.in_parts(slopes, s, given)
+
+    found = call.two_products(
         (q, k.part.T), (do, v.part.T), weigh, together=problem.light
     )
     plgpu.barrier_arrive(v.free)
-    sums = [total + others[name] for name, total in zip(wanted, sums, strict=True)]
+    sums = {
+        name: sum((part[name] for _, part in found), total)
+        for name, total in sums.items()
+    }
     if dq:
-        pair = ds.astype(q.dtype), k.part
+        pair = call.beside([ds for ds, _ in found]), k.part
         dq = call.add_products(dq, [pair], interpreted=problem.interpreted)
     plgpu.barrier_arrive(k.free)
     return dq, sums

@@ -15,6 +15,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from softmax_jax.attention.kernels import lean, rewrite
+from softmax_jax.attention.kernels.mosaic_gpu.fold import folded
+from softmax_jax.attention.kernels.mosaic_gpu.instructions import reciprocal
 from softmax_jax.attention.kernels.tiles import Tile
 
 LOG2_E = 1.4426950408889634
@@ -30,13 +32,8 @@ class GpuTile(Tile):
 
 def rewritten(f: Callable, *, keep_derivatives: bool = False) -> Callable:
     """f in the forms below; derivatives of its own are kept, or written out too."""
-    return rewrite.rewritten(f, FORMS, inline=not keep_derivatives)
-
-
-def reciprocal(x: Array) -> Array:
-    """1 / x for x > 0."""
-    root = jax.lax.rsqrt(x)
-    return root * root
+    again = rewrite.rewritten(f, FORMS, inline=not keep_derivatives)
+    return again if keep_derivatives else folded(again)
 
 
 @jax.custom_jvp
@@ -103,6 +100,7 @@ FORMS: dict[str, Callable] = {
     "logistic": sigmoid,
     "softplus": softplus,
     "logaddexp": lambda x, y: y + softplus(x - y),
+    "div": lambda x, y: x * reciprocal(y),
     "expm1": lambda x: jnp.exp(x) - 1,
     "log1p": lambda x: jnp.log(1 + x),
     "pow": power,

@@ -29,13 +29,16 @@ from softmax_jax.attention.kernels.tiles import LOWEST, Rows, hide
 def forward(
     problem: Problem, x: Inputs, places: Places
 ) -> tuple[Array, Array | None, Array | None]:
-    """Outputs [B, T, H, V], the largest log weight and the mass of rows [B, H, T]."""
+    """Outputs [B, T, H, V], the largest log weight and the mass of rows [B, H, T].
+
+    A bounded ratio has no use for the former, and an elementwise weight for either.
+    """
     tile = problem.tile
     (batch, t, heads, d), v = x.q.shape, x.v.shape[3]
     row = jax.ShapeDtypeStruct((batch, heads, t), jnp.float32)
     out = {"o": jax.ShapeDtypeStruct((batch, t, heads, v), x.q.dtype)}
-    if tile.has_mass:
-        out |= {"top": row, "mass": row}
+    out |= {"top": row} if tile.has_maximum else {}
+    out |= {"mass": row} if tile.has_mass else {}
     block = problem.blocks.forward
     stages = 4 if d + v <= 128 else 2
     memory = {
@@ -50,7 +53,6 @@ def forward(
         "k_free": plgpu.Barrier(num_barriers=stages, num_arrivals=2),
         "v_free": plgpu.Barrier(num_barriers=stages, num_arrivals=2),
         "turn": plgpu.Barrier(num_arrivals=2),
-        "place": scores.place_memory() if any(problem.can_hide) else None,
     }
     found = call.run(
         functools.partial(_body, problem),
@@ -97,7 +99,7 @@ def _compute(
 
     def step(j, carry, *, masked):
         places = first, j * problem.blocks.forward
-        view = scores.View(problem, x, memory, head, *places, masked)
+        view = scores.View(problem, x, head, *places, masked)
         last = j + 1 == blocks.end
         return _step(problem, memory, q, j - blocks.begin, last, rows, view, carry)
 
@@ -107,16 +109,17 @@ def _compute(
 
 
 def _nothing(problem: Problem, rows: Rows, width: int) -> tuple[Array, ...]:
-    """Output, and largest log weight and mass, before any key but the constant mass."""
-    output = call.zeros(call.ROWS, width)
-    if not problem.tile.has_mass:
+    """Output, and mass and largest log weight, before any key but the constant mass."""
+    tile, output = problem.tile, call.zeros(call.ROWS, width)
+    if not tile.has_mass:
         return (output,)
-    least = problem.tile.least
-    lowest, none = (call.full_row(call.ROWS, x) for x in (least, 0.0))
-    if "log_c" not in rows:
-        return output, lowest, none
-    m = jnp.maximum(rows["log_c"], lowest)
-    return output, m, problem.tile.exp(rows["log_c"] - m)
+    m, mass = (call.full_row(call.ROWS, x) for x in (tile.least, 0.0))
+    log_c = rows.get("log_c")
+    if log_c is not None:
+        shift = tile.constant_shift(log_c)
+        m = jnp.maximum(log_c, m) if shift is None else shift
+        mass = mass + tile.exp(log_c - m)
+    return (output, mass, m) if tile.has_maximum else (output, mass)
 
 
 def _step(
@@ -137,16 +140,18 @@ def _step(
     plgpu.barrier_arrive(k.free)
     seen = view.seen(bias, s.shape)
     output, *known = carry
-    if tile.has_mass:
-        m, mass = known
+    if tile.has_maximum:
+        mass, m = known
         weight, share, m, alpha = rewritten(functools.partial(_ratio, tile))(
             s, bias, seen, m, rows
         )
         mass = alpha * mass + jnp.sum(share, axis=1)
         output = output * call.over_columns(alpha, output.shape)
-        known = [m, mass]
+        known = [mass, m]
     else:
-        weight = rewritten(functools.partial(_elementwise, tile))(s, bias, seen, rows)
+        weigh = functools.partial(_at_once, tile)
+        weight, share = rewritten(weigh)(s, bias, seen, rows)
+        known = [mass + jnp.sum(share, axis=1) for mass in known]
     weight = weight.astype(q.dtype)
     output, known, weight = lax.optimization_barrier((output, known, weight))
     plgpu.barrier_arrive(memory["turn"])
@@ -189,11 +194,15 @@ def _ratio(
     return weight, mass, m, tile.decay(before, m, rows)
 
 
-def _elementwise(
+def _at_once(
     tile: GpuTile, s: Array, bias: Array | None, seen: Array | None, rows: Rows
-) -> Array:
+) -> tuple[Array, Array]:
+    """Weights and masses of what needs no maximum."""
+    shift = tile.constant_shift(rows.get("log_c"))
     rows = scores.across(rows, s.shape)
-    return tile.weigh(tile.score(s, bias, rows), seen, None, rows)[0]
+    if shift is not None and shift.ndim:
+        shift = call.over_columns(shift, s.shape)
+    return tile.weigh(tile.score(s, bias, rows), seen, shift, rows)
 
 
 def _finish(
@@ -207,23 +216,26 @@ def _finish(
     """Divides by the mass; a row without one has weights of 0."""
     group = lax.axis_index("group")
     output, *known = carry
-    if problem.tile.has_mass:
-        m, mass = known
+    tile = problem.tile
+    if tile.has_maximum:
+        mass, m = known
         unseen = m == LOWEST
-        mass = jnp.where(unseen, jnp.zeros_like(mass), mass)
+        known = [jnp.where(unseen, jnp.zeros_like(mass), mass)]
+        memory["row"][group, 0] = jnp.where(unseen, jnp.zeros_like(m), m)
+    if tile.has_mass:
+        (mass,) = known
         empty = mass == 0
         one = jnp.ones_like(mass)
         inverse = jnp.where(
             empty, jnp.zeros_like(mass), one / jnp.where(empty, one, mass)
         )
         output = output * call.over_columns(inverse, output.shape)
-        memory["row"][group, 0] = jnp.where(unseen, jnp.zeros_like(m), m)
         memory["row"][group, 1] = mass
     o = memory["o" if "o" in memory else "q"].at[group]
     o[...] = output.astype(o.dtype)
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(o, out["o"].at[at])
-    if problem.tile.has_mass:
-        for i, name in enumerate(("top", "mass")):
+    for i, name in enumerate(("top", "mass")):
+        if name in out:
             plgpu.copy_smem_to_gmem(memory["row"].at[group, i], out[name].at[row_at])
     plgpu.wait_smem_to_gmem(0, wait_read_only=True)

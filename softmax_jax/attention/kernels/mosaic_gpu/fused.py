@@ -30,7 +30,7 @@ from softmax_jax.attention.kernels.tiles import Rows
 from softmax_jax.normalizers.base import Threshold
 
 # How many parameters a walk along the keys gives gradients to.
-MOST = 2
+MOST = 4
 
 
 @jax.tree_util.register_dataclass
@@ -61,7 +61,9 @@ def _forward(
     if problem.tile.family is Threshold:
         o, tau, touched = threshold(problem, x, places)
         return o, tau, None, touched
-    return *forward(problem, x, places), None
+    o, top, mass = forward(problem, x, places)
+    known = problem.tile.constant_shift(x.numbers.get("log_c"))
+    return o, known if top is None else top, mass, None
 
 
 def _fwd(problem: Problem, x: Any, places: Any) -> tuple[Array, Kept]:
@@ -87,7 +89,7 @@ def _bwd(problem: Problem, kept: Kept, do: Any) -> tuple[Any, None]:
         lists = lists_of(problem, kept.places, kept.touched)
     given = x._replace(numbers=numbers)
     wanted = tuple(name for name in kept.wanted if name != "log_c")
-    beside = 0 if problem.heavy else MOST
+    beside = MOST if problem.roomy else 0
     first, others = wanted[:beside], wanted[beside:]
     walk = functools.partial(gradients_of_rows, problem)
     if kept.touched is not None:
@@ -117,9 +119,8 @@ def _of_rows(
     """The cotangents of sum W v, all numbers of rows, and the gradient to log c."""
     x = kept.x
     numbers = {name: row for name, row in x.numbers.items() if name != "log_c"}
-    if kept.shift is None:
-        return do, numbers, None
-    numbers[SHIFT] = kept.shift
+    if kept.shift is not None:
+        numbers[SHIFT] = kept.shift
     if kept.mass is None:
         return do, numbers, None
     empty = kept.mass == 0
@@ -133,7 +134,7 @@ def _of_rows(
         do = scaled.astype(do.dtype)
         # Of the cotangents as they were rounded: what cancels must cancel.
         numbers[D_MASS] = -_products(kept.o, do)
-    if "log_c" not in kept.wanted:
+    if "log_c" not in kept.wanted or kept.shift is None:
         return do, numbers, None
     weight = problem.tile.exp(x.numbers["log_c"] - kept.shift)
     weight = weight * inverse if half else weight

@@ -83,6 +83,11 @@ class Problem:
         return 64 if self.wide else 128
 
     @property
+    def roomy(self) -> bool:
+        """Whether the gradients of parameters may be found beside those of queries."""
+        return self.light or not (self.wide or self.blocks.dq > 64)
+
+    @property
     def listed(self) -> bool:
         """Whether backward walks follow a list; gradients to a bias are of all."""
         return self.tile.family is Threshold and not self.pairs

@@ -24,6 +24,13 @@ class Range(NamedTuple):
     rest: Any
     end: Any
 
+    def in_one_loop(self, can_hide: tuple[bool, bool]) -> "Range":
+        """All of it where positions are compared: one loop leaves more registers."""
+        begin, _, _, end = self
+        return (
+            Range(begin, begin, begin, end) if can_hide[1] else Range(begin, *[end] * 3)
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Sight:

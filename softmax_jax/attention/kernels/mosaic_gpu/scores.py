@@ -1,5 +1,6 @@
 """What the kernels read of rows, parameters and masks, in the layout of scores."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,9 +9,13 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from softmax_jax.attention.kernels.mosaic_gpu import call
+from softmax_jax.attention.kernels.mosaic_gpu.instructions import not_negative
 from softmax_jax.attention.kernels.mosaic_gpu.problem import Problem
 from softmax_jax.attention.kernels.mosaic_gpu.ranges import Range, Sight
 from softmax_jax.attention.kernels.tiles import Rows
+
+# A block of keys has as many, or a part of them.
+MOST_KEYS = 128
 
 
 def number(ref: Any, example: Any, head: Any, first: Any) -> Array:
@@ -72,8 +77,6 @@ def fetch_queries(
         to, here = memory[name].at[group], memory[barrier].at[group]
         plgpu.copy_gmem_to_smem(x[name].at[at], to, here)
     rows = numbers(x["numbers"], example, head, first)
-    if any(problem.can_hide):
-        lay_places(memory)
     return first, at, rows
 
 
@@ -102,52 +105,39 @@ def can_hide(ends: tuple[bool, bool], listed: bool) -> tuple[bool, bool]:
     return (any(ends), False) if listed else ends
 
 
-def place_memory() -> Any:
-    return plgpu.SMEM((128,), jnp.int32)
-
-
-def lay_places(memory: dict[str, Any]) -> None:
-    """0, 1, 2, ... in shared memory: registers that keep them would be too many.
-
-    Every warpgroup writes the same, and waits for itself alone.
-    """
-    layout = plgpu.Layout.WG_STRIDED((128,), vec_size=1)
-    places = plgpu.broadcasted_iota(jnp.int32, (128,), 0, layout=layout)
-    memory["place"][...] = places
-    plgpu.commit_smem()
-
-
 class View(NamedTuple):
     """A tile of a walk: what is added to its scores, and what of it is hidden."""
 
     problem: Problem
     x: dict[str, Any]
-    memory: dict[str, Any]
     head: Any  # of the queries
     q_first: Any
     k_first: Any
     masked: bool
     keys_are_rows: bool = False
 
-    def bias(self, shape: tuple[int, ...]) -> Array | None:
+    def part(self, column: int) -> "View":
+        """From a column on."""
+        if self.keys_are_rows:
+            return self._replace(q_first=self.q_first + column)
+        return self._replace(k_first=self.k_first + column)
+
+    def bias(self, shape: Any) -> Array | None:
         return self._pair("bias", shape)
 
-    def seen(self, bias: Array | None, shape: tuple[int, ...]) -> Array | None:
+    def seen(self, bias: Array | None, shape: Any) -> Array | None:
         """Which keys each query sees; None if it is all."""
         if not self.masked:
             return None
-        places = self.q_first, self.k_first, shape
-        said = seen(
-            self.problem.sight,
-            self.x,
-            self.memory,
-            *places,
-            keys_are_rows=self.keys_are_rows,
-        )
+        sight, places = self.problem.sight, (self.q_first, self.k_first)
+        find = _given if sight.offset is None else _static
+        said = find(sight, self.x, *places, shape, keys_are_rows=self.keys_are_rows)
         if bias is not None:
-            said = said & (bias != -jnp.inf)
+            said.append(bias != -jnp.inf)
         boolean = self._pair("boolean", shape)
-        return said if boolean is None else said & (boolean != 0)
+        if boolean is not None:
+            said.append(boolean != 0)
+        return functools.reduce(jnp.logical_and, said) if said else None
 
     def _pair(self, name: str, shape: tuple[int, ...]) -> Array | None:
         """A tile of what lies over queries and keys, straight to registers: four
@@ -170,50 +160,57 @@ class View(NamedTuple):
         return found if len(axes) == 2 else lax.broadcast_in_dim(found, shape, axes)
 
 
-def seen(
+def _static(
     sight: Sight,
     x: dict[str, Any],
-    memory: dict[str, Any],
     q_first: Any,
     k_first: Any,
-    shape: tuple[int, ...],
+    shape: tuple[int, int],
     *,
     keys_are_rows: bool,
-) -> Array:
-    """Which keys of a tile each query sees."""
-    q_axis, k_axis = (1, 0) if keys_are_rows else (0, 1)
+) -> list[Array]:
+    """What a key that a query sees satisfies, where only positions hide it."""
+    along_q, along_k = ((0, 1), (1, 0)) if keys_are_rows else ((1, 0), (0, 1))
+    ahead = k_first - q_first - (sight.offset or 0)
+    forth = along_k[0] - along_q[0], along_k[1] - along_q[1]
+    back = -forth[0], -forth[1]
+    low, high = sight.reach
+    said = []
+    if low is not None:
+        said.append(not_negative(ahead - low, forth, shape))
+    if high is not None:
+        said.append(not_negative(high - ahead, back, shape))
+    # Queries that are only padding have no cotangents.
+    if not keys_are_rows and sight.lengths[1] % MOST_KEYS:
+        last = sight.lengths[1] - 1 - k_first
+        said.append(not_negative(last, (-along_k[0], -along_k[1]), shape))
+    return said
 
-    def vector(ref: Any, axis: int, **options: bool) -> Array:
-        layout = call.OF_ROWS if axis == 0 else call.OF_COLUMNS
-        found = call.load(ref, layout, **options)
-        return lax.broadcast_in_dim(found, shape, (axis,))
+
+def _given(
+    sight: Sight,
+    x: dict[str, Any],
+    q_first: Any,
+    k_first: Any,
+    shape: tuple[int, int],
+    *,
+    keys_are_rows: bool,
+) -> list[Array]:
+    """The same of positions and segments that are read."""
+    q_axis, k_axis = (1, 0) if keys_are_rows else (0, 1)
 
     def given(name: str, first: Any, axis: int) -> Array:
         ref = x[name]
         example = call.either(ref.shape[0], lax.axis_index("example"))
         part = ref.at[example, pl.ds(first, shape[axis])]
-        return vector(part, axis, optimized=False)
+        layout = call.OF_ROWS if axis == 0 else call.OF_COLUMNS
+        found = call.load(part, layout, optimized=False)
+        return lax.broadcast_in_dim(found, shape, (axis,))
 
-    def static(first: Any, axis: int) -> Array:
-        if axis == 0:
-            return call.iota(shape, axis) + first
-        part = memory["place"].at[pl.ds(0, shape[1])]
-        return vector(part, axis) + first
-
-    if sight.offset is None:
-        q_place = given("q_position", q_first, q_axis)
-        k_place = given("k_position", k_first, k_axis)
-    else:
-        q_place = static(q_first + sight.offset, q_axis)
-        k_place = static(k_first, k_axis)
+    q_place = given("q_position", q_first, q_axis)
+    k_place = given("k_position", k_first, k_axis)
     said = sight.near(q_place, k_place)
     if "q_segment" in x:
         q_segment = given("q_segment", q_first, q_axis)
         said.append(given("k_segment", k_first, k_axis) == q_segment)
-    if sight.offset is not None and not keys_are_rows:
-        if sight.lengths[1] % shape[1]:
-            said.append(k_place < sight.lengths[1])
-    result = jnp.full(shape, True) if not said else said[0]
-    for part in said[1:]:
-        result = result & part
-    return result
+    return said

@@ -6,6 +6,7 @@ then evaluated again in forms that lower.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +42,9 @@ def weights_and_slopes(
     asked = {name: jnp.broadcast_to(rows[name], s.shape) for name in wanted}
     one = jnp.ones_like(s)
 
-    def along_scores(s: Array) -> tuple[Array, ...]:
-        """The slopes of W and M."""
-        return jax.jvp(lambda s: weigh(s, {}), (s,), (one,))[1]
+    def along_scores(s: Array) -> tuple[Any, Any]:
+        """W and M, and their slopes."""
+        return jax.jvp(lambda s: weigh(s, {}), (s,), (one,))
 
     def along(name: str, s: Array, x: Array) -> tuple[Array, ...]:
         return jax.jvp(lambda x: weigh(s, {name: x}), (x,), (one,))[1]
@@ -52,14 +53,15 @@ def weights_and_slopes(
         given: Array, d_mass: Array | None, reduce: Callable[[Array], Array]
     ) -> tuple[Array, Rows]:
         """Those of numbers are reduced one after another: each is a whole tile."""
-        ds = _combined(rewritten(along_scores)(s), given, d_mass)
+        ds = _combined(rewritten(along_scores)(s)[1], given, d_mass)
         others = {}
         for name in wanted:
             slopes = rewritten(functools.partial(along, name))(s, asked[name])
             others[name] = reduce(_combined(slopes, given, d_mass))
         return ds, others
 
-    return rewritten(lambda s: weigh(s, {})[0])(s), pull
+    # As it stands beside its slope, or the compiler may not see that they share it.
+    return rewritten(lambda s: along_scores(s)[0][0])(s), pull
 
 
 def _weigh(

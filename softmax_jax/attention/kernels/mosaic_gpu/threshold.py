@@ -54,7 +54,6 @@ def threshold(
         "q_here": plgpu.Barrier(num_barriers=2),
         "asked": plgpu.Barrier(num_arrivals=2),
         "answered": plgpu.Barrier(),
-        "place": scores.place_memory() if any(problem.can_hide) else None,
     }
     for name, n in stages.items():
         memory[f"{name}_here"] = plgpu.Barrier(num_barriers=n)
@@ -66,7 +65,7 @@ def threshold(
         {
             "o": jax.ShapeDtypeStruct((batch, t, heads, v), x.q.dtype),
             "tau": jax.ShapeDtypeStruct((batch, heads, t), jnp.float32),
-            "touched": jax.ShapeDtypeStruct(touched, jnp.int32),
+            "touched": jax.ShapeDtypeStruct(touched, jnp.int8),
         },
         {"head": heads, "tile": t // rows, "example": batch},
         named(**x._asdict(), **places._asdict()),
@@ -107,8 +106,9 @@ def _fetch(
         j, place = blocks.begin + i, call.remainder(i, 2 * stages)
         found = _rows_above(memory["above"].at[place])
         first, second = call.remainder(found, SECOND), lax.div(found, jnp.int32(SECOND))
-        out["touched"][example, head, 2 * tile, j] = first
-        out["touched"][example, head, 2 * tile + 1, j] = second
+        for i, rows in enumerate((first, second)):
+            some = jnp.minimum(rows, 1).astype(jnp.int8)
+            out["touched"][example, head, 2 * tile + i, j] = some
         memory["list"][counts[2]] = j
         one = jnp.minimum(found, 1)
         return tuple(
@@ -247,7 +247,7 @@ def _scored(
     """Scores with block j, in the n-th place, and that; what is hidden is lowest."""
     k = call.slot(memory, "k", n)
     places = (first, j * problem.blocks.forward) if masked else (None, None)
-    view = scores.View(problem, x, memory, lax.axis_index("head"), *places, masked)
+    view = scores.View(problem, x, lax.axis_index("head"), *places, masked)
     bias = view.bias((q.shape[0], k.part.shape[0]))
     plgpu.barrier_wait(k.here)
     s = call.product(q, k.part.T)

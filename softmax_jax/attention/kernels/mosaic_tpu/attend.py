@@ -122,8 +122,17 @@ def _blocks(
         k = min(k, q)
     size = Blocks(chips.divided(t, q), chips.divided(s, k))
     q, k = known.backward
-    fits = -(-t // size.q) * size.q % q == 0 and -(-s // size.k) * size.k % k == 0
-    return size, Blocks(q, k) if fits else size
+    return size, Blocks(_fitting(t, size.q, q), _fitting(s, size.k, k))
+
+
+def _fitting(length: int, size: int, most: int) -> int:
+    """`most`, or a part of it of at least `size`, if it divides the padded length."""
+    padded_length = -(-length // size) * size
+    while padded_length % most:
+        most //= 2
+        if most < size:
+            return size
+    return most
 
 
 def _rows_shape(x: Array, t: int, axis: int) -> tuple[int, ...]:

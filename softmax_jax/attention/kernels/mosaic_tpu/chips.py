@@ -3,13 +3,14 @@
     python -m benchmarks.tpu_static --tune
 
 compiles forward and backward kernels with tiles of several sizes for every generation
-and width of heads; `TILES` holds those of the fewest bundles per score, and `OWN` those
-of forward kernels that other sizes suit.
+and width of heads; `TILES` holds those of the fewest bundles per score, `OWN` those of
+forward kernels that other sizes suit, and `LINEAR` of backward kernels.
 """
 
 from typing import NamedTuple
 
-from softmax_jax.normalizers.base import Normalizer, Threshold
+from softmax_jax.attention.kernels.tiles import linear
+from softmax_jax.normalizers.base import Elementwise, Normalizer, Threshold
 from softmax_jax.normalizers.softpick import Softpick
 from softmax_jax.target import device_kind
 
@@ -50,8 +51,15 @@ TILES: dict[tuple[str, int], Tiles] = {
 # In heads of up to 128.
 OWN: dict[tuple[str, type[Normalizer]], tuple[int, int]] = {
     ("v5e", Threshold): (512, 1024),
+    ("v5e", Elementwise): (1024, 2048),
     ("v5p", Threshold): (512, 1024),
     ("v6e", Softpick): (1024, 1024),
+}
+# Of the backward kernel, where log weights are linear in the score: what other formulas
+# hold of a tile of this size is more than there is memory.
+LINEAR: dict[tuple[str, int], tuple[int, int]] = {
+    ("v5e", 64): (1024, 2048),
+    ("v5e", 128): (1024, 2048),
 }
 
 
@@ -66,10 +74,13 @@ def tiles(
     """The sizes for heads of this width, or of the next that was measured."""
     if exact or chip is None:
         return PLAIN
-    known = TILES.get((chip, min(x for x in (64, 128, 256) if x >= width)), PLAIN)
+    key = chip, min(x for x in (64, 128, 256) if x >= width)
+    known = TILES.get(key, PLAIN)
+    if normalizer is not None and key in LINEAR and linear(normalizer) is not None:
+        known = known._replace(backward=LINEAR[key])
     for (its_chip, kind), forward in OWN.items():
         if width <= 128 and its_chip == chip and isinstance(normalizer, kind):
-            return known._replace(forward=forward)
+            known = known._replace(forward=forward)
     return known
 
 

@@ -1,7 +1,9 @@
-"""The final schedules of kernels for TPUs, as their compiler writes them to a folder.
+"""The schedules of kernels for TPUs, as their compiler writes them to a folder.
 
-A bundle issues in one cycle. Cycles that wait for memory or for a unit to finish are
-not in a schedule: it ranks kernels, it does not time them.
+The compiler lays out what happens in every cycle: a bundle of operations, or nothing,
+where one waits for a unit. The final program has the bundles, and of cycles without one
+only how many there are. Both are counted here. Cycles that wait for memory are in
+neither: a schedule ranks kernels, it does not time them.
 """
 
 import dataclasses
@@ -12,14 +14,18 @@ from pathlib import Path
 
 # Flags of the compiler, which it reads when it is loaded.
 FLAGS = "--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
-BUNDLE = re.compile(r"^ *(?:0x)?[0-9a-f]+ +(?P<mark>[A-Z]{2})?:(?P<depth>[ >]*)")
+# How files end that hold a schedule and the use of units: with all cycles, and without
+# those in which nothing is issued.
+CYCLES = "packed-bundles-post-ra", "pre-delay"
+BUNDLES = "final_bundles", "final"
+LINE = re.compile(r"^ *(?:0x)?[0-9a-f]+ +(?P<mark>[A-Z]{2})?:(?P<depth>[ >]*)")
 # Pieces at least as long work on rows; shorter ones keep the loop over tiles going.
 LONG = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
-    """Bundles of one kernel.
+class Counts:
+    """Bundles, or cycles, of one kernel.
 
     Attributes:
       step: of the code that works on one tile, which runs again and again: of the
@@ -27,15 +33,26 @@ class Schedule:
       once: of what is done once for a row of tiles, loops left out.
       loops: inside that, by how deep they are.
       all: of the whole kernel.
-      used: the share of the slots of a step that hold work, by unit.
-      spills: stores of registers in a step.
     """
 
-    kernel: str
     step: int
     once: int
     loops: tuple[int, ...]
     all: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule(Counts):
+    """Bundles of one kernel, and what else is known of it.
+
+    Attributes:
+      cycles: the same counts, with the cycles in which nothing is issued.
+      used: the share of the slots of the cycles of a step that hold work, by unit.
+      spills: stores of registers in a step.
+    """
+
+    kernel: str
+    cycles: Counts
     used: dict[str, float]
     spills: int
 
@@ -56,23 +73,39 @@ class _Piece:
 
 def schedules(folder: Path) -> Iterator[Schedule]:
     """Those of kernels that multiply matrices."""
-    for bundles in sorted(folder.glob("*[0-9]-final_bundles.txt")):
-        name = re.sub(r"^\d+-(.*)-\d+-final_bundles.txt$", r"\1", bundles.name)
-        stamp = bundles.name.split("-", 1)[0]
-        (use,) = folder.glob(
-            f"{stamp}-{name}-*-final_hlo-static-per-bundle-utilization.txt"
-        )
-        found = _schedule(name, bundles.read_text(), use.read_text())
-        if found is not None and not name.startswith("fusion"):
-            yield found
+    for final in sorted(folder.glob("*[0-9]-final_bundles.txt")):
+        stamp, _, rest = final.name.partition("-")
+        name = re.sub(r"-\d+-final_bundles.txt$", "", rest)
+        if name.startswith("fusion"):
+            continue
+        bundles = _counted(folder, stamp, name, *BUNDLES)
+        cycles = _counted(folder, stamp, name, *CYCLES)
+        if bundles is not None and cycles is not None:
+            counts, step = cycles
+            used = {
+                unit: step[unit][0] / (counts.step * step[unit][1])
+                for unit in ("MATMUL", "VALU", "EUP")
+            }
+            spills = step["VSTORE:SPILL"][0]
+            of_bundles = dataclasses.asdict(bundles[0])
+            yield Schedule(
+                **of_bundles, kernel=name, cycles=counts, used=used, spills=spills
+            )
 
 
-def _schedule(name: str, bundles: str, use: str) -> Schedule | None:
-    head, table = use.split("== UTILIZATION:\n")
+def _counted(
+    folder: Path, stamp: str, name: str, listing: str, stage: str
+) -> tuple[Counts, dict[str, tuple[int, int]]] | None:
+    """Counts of one stage, and of every unit its work in a step and its slots."""
+    (written,) = folder.glob(f"{stamp}-{name}-[0-9]*[0-9]-{listing}.txt")
+    (use,) = folder.glob(
+        f"{stamp}-{name}-[0-9]*-{stage}_hlo-static-per-bundle-utilization.txt"
+    )
+    head, table = use.read_text().split("== UTILIZATION:\n")
     units = [unit.strip() for unit in head.splitlines()[1].split(",")]
-    slots = dict(zip(units, map(int, head.splitlines()[2].split()), strict=True))
+    slots = map(int, head.splitlines()[2].split())
     rows = [list(map(int, line.split())) for line in table.splitlines()]
-    pieces = _pieces(name, bundles, rows)
+    pieces = _pieces(name, written.read_text(), rows)
     matrix = units.index("MATMUL")
     working = [piece for piece in pieces if sum(row[matrix] for row in piece.use)]
     if not working:
@@ -89,18 +122,14 @@ def _schedule(name: str, bundles: str, use: str) -> Schedule | None:
         sum(len(x.use) for x in rest if x.depth == depth)
         for depth in range(2, deepest + 1)
     )
-    total = dict(zip(units, map(sum, zip(*step, strict=True)), strict=True))
-    used = {
-        unit: total[unit] / (len(step) * slots[unit])
-        for unit in ("MATMUL", "VALU", "EUP")
-    }
-    spills = total["VSTORE:SPILL"]
-    return Schedule(name, len(step), once, loops, len(rows), used, spills)
+    work = zip(map(sum, zip(*step, strict=True)), slots, strict=True)
+    counts = Counts(len(step), once, loops, len(rows))
+    return counts, dict(zip(units, work, strict=True))
 
 
 def _pieces(name: str, bundles: str, rows: list[list[int]]) -> list[_Piece]:
     """A schedule, cut where control flows."""
-    found = [(m, line) for line in bundles.splitlines() if (m := BUNDLE.match(line))]
+    found = [(m, line) for line in bundles.splitlines() if (m := LINE.match(line))]
     if len(found) != len(rows):
         raise ValueError(f"{name}: {len(found)} bundles, {len(rows)} rows of use")
     pieces, fresh = [], True
