@@ -4,7 +4,8 @@ A first walk along the keys computes the scores of a block of rows, and keeps of
 row the largest two in each of 256 parts. These are part of the row, so their root lies
 left of its root, and close: most of what a threshold leaves stands among them. It is
 the root, if no second of a part is above it. Otherwise passes over all scores follow,
-mostly one where weights are rounded to bfloat16. A second walk weighs the values.
+mostly one where weights are rounded to bfloat16. A second walk weighs the values, of
+long rows in those tiles alone whose largest scores are above the threshold.
 
 Steps are Newton's on psi^-1(mass) = psi^-1(1), a norm of (z - tau)+ for powers: convex,
 so that they rise to the root without overshooting. A step that leaves the bracket
@@ -65,6 +66,8 @@ MOST_KEPT = 32 << 20
 TOPS = (("even first", "even second"), ("odd first", "odd second"))
 # Rows of a pass that are summed at a time: what fits in registers.
 GROUP = 64
+# Tiles of a row from which on it is asked which of them hold something of a support.
+MANY = 8
 # Steps with the first of each lane, with all that is kept, and with all scores.
 FIRST_STEPS, TOP_STEPS, MOST_STEPS = 2, 2, 60
 # Steps after which every other one halves the bracket: powers below 1 need it.
@@ -108,6 +111,9 @@ def threshold(
         "scores": pltpu.VMEM((columns, size, problem.blocks.k), jnp.float32),
         "count": pltpu.SMEM((2,), jnp.int32),
     }
+    if columns >= MANY:
+        scratch["tile tops"] = pltpu.VMEM((columns, size, LANES), jnp.float32)
+        scratch["above"] = pltpu.SMEM((columns,), jnp.int32)
     found = call(
         functools.partial(_kernel, problem),
         "softmax_jax_threshold",
@@ -147,6 +153,8 @@ def _kernel(
         z = hide(z, seen, LOWEST)
         refs["scores"][count[0]] = z
         _keep_tops(refs, z)
+        if "tile tops" in refs:
+            refs["tile tops"][count[0]] = _by_lane(z, jnp.maximum)
         count[0] += 1
 
     on_work(word, kinds, step, unless=AGAIN)
@@ -158,8 +166,9 @@ def _kernel(
             refs["tau"][...] = tau
         refs["down"][...] = upright(tau)
         refs["mass parts"][...] = jnp.zeros_like(refs["mass parts"])
+        if "above" in refs:
+            _compare_tops(refs)
 
-    @pl.when(again & ((word & WORK) != 0))
     def weigh() -> None:
         v, z = refs["v"][...], refs["scores"][count[1]]
         size = z.shape[1]
@@ -168,12 +177,19 @@ def _kernel(
         if problem.roomy:
             o, parts = with_sums(weight.astype(v.dtype), v)
         else:
-            o, parts = dot(weight.astype(v.dtype), v, (1, 0)), _by_lane(weight)
+            o, parts = dot(weight.astype(v.dtype), v, (1, 0)), _by_lane(weight, jnp.add)
         refs["acc"][...] += o
         refs["mass parts"][...] += parts
         if "touched" in refs:
             at = pl.ds(column_of(word), 1)
             refs["touched"][at, :] = jnp.max(parts, axis=0, keepdims=True)
+
+    @pl.when(again & ((word & WORK) != 0))
+    def visit() -> None:
+        if "above" in refs:
+            pl.when(refs["above"][count[1]] != 0)(weigh)
+        else:
+            weigh()
         count[1] += 1
 
     @pl.when((word & LAST) != 0)
@@ -198,6 +214,16 @@ def _keep_tops(refs: dict[str, Any], z: Array) -> None:
             below = jnp.maximum(below, jnp.minimum(top, x))
             top = jnp.maximum(top, x)
         refs[first][...], refs[second][...] = top, below
+
+
+def _compare_tops(refs: dict[str, Any]) -> None:
+    """Notes which tiles have a score above the threshold of its row."""
+
+    @pl.loop(0, refs["count"][0])
+    def compare(i: Array) -> None:
+        above = jnp.max(refs["tile tops"][i] - refs["down"][...])
+        # Not "> 0": NaN is something.
+        refs["above"][i] = jnp.where(above <= 0, 0, 1)
 
 
 def _solved(problem: Problem, refs: dict[str, Any]) -> Array:
@@ -308,7 +334,7 @@ def _weight_and_slope(tile: Tile, rows: Rows, u: Array) -> tuple[Array, Array]:
     return jax.jvp(weight, (u,), (jnp.full_like(u, 0.5),))
 
 
-def _by_lane(x: Array) -> Array:
-    """[rows, keys] as [rows, 128], summed within each lane."""
+def _by_lane(x: Array, join: Callable[[Array, Array], Array]) -> Array:
+    """[rows, keys] as [rows, 128], joined within each lane."""
     parts = [x[:, i : i + LANES] for i in range(0, x.shape[1], LANES)]
-    return functools.reduce(jnp.add, parts)
+    return functools.reduce(join, parts)
