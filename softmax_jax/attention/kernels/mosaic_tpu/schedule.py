@@ -9,7 +9,7 @@ neither: a schedule ranks kernels, it does not time them.
 import dataclasses
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 # Flags of the compiler, which it reads when it is loaded.
@@ -18,6 +18,8 @@ FLAGS = "--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
 # those in which nothing is issued.
 CYCLES = "packed-bundles-post-ra", "pre-delay"
 BUNDLES = "final_bundles", "final"
+# The matrix unit: an older compiler counts what it is given and products together.
+MATRIX = "MATMUL", "MXU"
 LINE = re.compile(r"^ *(?:0x)?[0-9a-f]+ +(?P<mark>[A-Z]{2})?:(?P<depth>[ >]*)")
 # Pieces at least as long work on rows; shorter ones keep the loop over tiles going.
 LONG = 60
@@ -84,7 +86,7 @@ def schedules(folder: Path) -> Iterator[Schedule]:
             counts, step = cycles
             used = {
                 unit: step[unit][0] / (counts.step * step[unit][1])
-                for unit in ("MATMUL", "VALU", "EUP")
+                for unit in (_matrix(step), "VALU", "EUP")
             }
             spills = step["VSTORE:SPILL"][0]
             of_bundles = dataclasses.asdict(bundles[0])
@@ -106,7 +108,7 @@ def _counted(
     slots = map(int, head.splitlines()[2].split())
     rows = [list(map(int, line.split())) for line in table.splitlines()]
     pieces = _pieces(name, written.read_text(), rows)
-    matrix = units.index("MATMUL")
+    matrix = units.index(_matrix(units))
     working = [piece for piece in pieces if sum(row[matrix] for row in piece.use)]
     if not working:
         return None
@@ -125,6 +127,10 @@ def _counted(
     work = zip(map(sum, zip(*step, strict=True)), slots, strict=True)
     counts = Counts(len(step), once, loops, len(rows))
     return counts, dict(zip(units, work, strict=True))
+
+
+def _matrix(units: Collection[str]) -> str:
+    return next(unit for unit in MATRIX if unit in units)
 
 
 def _pieces(name: str, bundles: str, rows: list[list[int]]) -> list[_Piece]:
