@@ -16,7 +16,8 @@ from softmax_jax.attention.operands import Operands, over_heads
 from softmax_jax.attention.reference import attend
 from softmax_jax.attention.statistics import Statistics
 
-KERNELS = ("mosaic_tpu", "mosaic_gpu", "cudnn")
+OWN_KERNELS = {"mosaic_tpu": mosaic_tpu, "mosaic_gpu": mosaic_gpu}
+KERNELS = (*OWN_KERNELS, "cudnn")
 Results = tuple[Array, Array | None, Statistics | None]
 
 
@@ -56,18 +57,8 @@ class Plan:
         self, operands: Operands, scale: Array, soft_cap: Array | None
     ) -> Results:
         """[B, K, G, T, ...]: outputs, weights or None, statistics or None."""
-        if self.implementation == "mosaic_tpu":
-            output = mosaic_tpu(
-                operands,
-                scale,
-                soft_cap,
-                offset=self.offset,
-                known=self.known,
-                bounded=self.bounded,
-            )
-            return output, None, None
-        if self.implementation == "mosaic_gpu":
-            output = mosaic_gpu(
+        if self.implementation in OWN_KERNELS:
+            output = OWN_KERNELS[self.implementation](
                 operands,
                 scale,
                 soft_cap,
