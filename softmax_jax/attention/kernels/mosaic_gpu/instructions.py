@@ -72,10 +72,10 @@ def places_apart(
 
 def _compared(first: Any, steps: tuple[int, int], shape: Any, layout: Any) -> Any:
     """What a thread holds of the result above."""
-    from jax.experimental.mosaic import gpu as mgpu
-    from jaxlib.mlir import ir
-    from jaxlib.mlir.dialects import arith, llvm
+    from jax.experimental.mosaic.gpu import fragmented_array
 
+    fragments: Any = fragmented_array  # with the dialects that it is written in
+    arith, ir, llvm = fragments.arith, fragments.ir, fragments.llvm
     i32, flag = (ir.IntegerType.get_signless(n) for n in (32, 1))
     total = first
     # The first place of a thread; others lie apart from it by constants.
@@ -93,4 +93,4 @@ def _compared(first: Any, steps: tuple[int, int], shape: Any, layout: Any) -> An
             seen = arith.cmpi(arith.CmpIPredicate.sge, opaque, least)
             pair = llvm.insertelement(pair, seen, arith.constant(i32, i))
         found[at] = pair
-    return mgpu.FragmentedArray(_registers=found, _layout=layout, _is_signed=False)
+    return fragments.FragmentedArray(_registers=found, _layout=layout, _is_signed=False)
